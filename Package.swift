@@ -1,0 +1,168 @@
+// swift-tools-version: 6.2
+// One line a room, in dependency order: this manifest is the map. ARCHITECTURE.md says what each room is for, and
+// Tests/Tidy holds both to each other.
+import PackageDescription
+
+let settings: [SwiftSetting] = [
+    .enableUpcomingFeature("ExistentialAny"),  // the cost of a box is written where it is paid
+    .enableUpcomingFeature("InternalImportsByDefault"),  // a room's imports do not leak through its door
+    .enableUpcomingFeature("MemberImportVisibility"),  // a member is used only where its module is imported
+    .treatAllWarnings(as: .error),
+]
+
+func room(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .target(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+func program(_ name: String, _ path: String, _ dependencies: [Target.Dependency]) -> Target {
+    .executableTarget(name: name, dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+func tests(_ name: String, _ path: String, _ dependencies: [Target.Dependency] = []) -> Target {
+    .testTarget(name: name + "Tests", dependencies: dependencies, path: path, swiftSettings: settings)
+}
+
+func library(_ name: String, _ path: String, pkgConfig: String, apt: String) -> Target {
+    .systemLibrary(name: name, path: path, pkgConfig: pkgConfig, providers: [.apt([apt])])
+}
+
+let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
+let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
+let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
+let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
+let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
+let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
+let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
+let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
+let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
+let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
+let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
+let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
+
+let package = Package(
+    name: "fieldline",
+    products: [
+        .executable(name: "edge-agent", targets: ["edge-agent"]),
+        .executable(name: "cloud-hub", targets: ["cloud-hub"]),
+    ],
+    dependencies: [
+        .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
+        .package(url: "https://github.com/apple/swift-log.git", from: "1.14.0"),
+        .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
+        .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.0"),
+        .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.0"),
+        .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.0"),
+        .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+        .package(url: "https://github.com/hummingbird-project/swift-mustache.git", from: "2.1.0"),
+        .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
+        .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
+        .package(url: "https://github.com/LebJe/TOMLKit.git", from: "0.6.0"),
+    ],
+    targets: [
+        // Protocol: what both houses agree on; no socket, file, thread or clock.
+        room("Primitives", "Protocol/Primitives"),
+        room("JSON", "Protocol/JSON", ["Primitives"]),
+        room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
+        room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
+        room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
+        room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "JSON", "Telemetry"]),
+
+        // EdgeAgent: the gateway.
+        library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+        library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
+        library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
+        library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
+        room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
+        room(
+            "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
+            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "CMosquitto", logging]),
+        room(
+            "ModbusDriver", "EdgeAgent/Southbound/Modbus",
+            ["Primitives", "Telemetry", "SouthboundAPI", "CModbus", logging]),
+        room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
+        room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
+        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
+        room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
+        room(
+            "Uplink", "EdgeAgent/Uplink",
+            [
+                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "CMosquitto", "COpenSSL",
+                logging,
+            ]),
+        room(
+            "AgentConfig", "EdgeAgent/AgentConfig",
+            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", toml]),
+        room(
+            "SimulatedSensors", "EdgeAgent/SimulatedSensors", ["Primitives", "JSON", "CMosquitto", "CModbus", logging]),
+        program(
+            "edge-agent", "EdgeAgent/Main",
+            [
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT",
+                "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
+                "SimulatedSensors", logging, argumentParser,
+            ]),
+
+        // CloudHub: the hub.
+        room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", toml]),
+        room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
+        room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
+        room("Sessions", "CloudHub/Sessions", ["Primitives", "HubContract", "MQTTCodec", "MQTTSession", nioCore]),
+        room("Devices", "CloudHub/Devices", ["Primitives", "JSON", "HubContract", "Registry", "Sessions", logging]),
+        room(
+            "Ingest", "CloudHub/Ingest",
+            ["Primitives", "JSON", "Telemetry", "HubContract", "EventLog", "Registry", nioCore, logging]),
+        room(
+            "Listeners", "CloudHub/Listeners",
+            [
+                "Primitives", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
+                "EventLog", "Ingest", nioCore, nioPosix, nioSSL, crypto, logging,
+            ]),
+        room(
+            "Faults", "CloudHub/Faults",
+            ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
+        room(
+            "SQLiteHubStore", "CloudHub/Stores/SQLite",
+            [
+                "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
+                "Faults", "CRM", grdb, nioCore, logging,
+            ]),
+        room(
+            "CRM", "CloudHub/CRM",
+            ["Primitives", "JSON", "Telemetry", "Faults", httpClient, nioCore, crypto, logging]),
+        room(
+            "ServiceDesk", "CloudHub/ServiceDesk",
+            ["Primitives", "JSON", grdb, hummingbird, nioCore, crypto, logging]),
+        room(
+            "ServiceAPI", "CloudHub/ServiceAPI",
+            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
+        room(
+            "WebUI", "CloudHub/WebUI",
+            ["Primitives", "JSON", "Telemetry", hummingbird, mustache, nioCore, crypto, logging]),
+        room("Control", "CloudHub/Control", ["Primitives", "JSON", nioCore, nioPosix, logging]),
+        program(
+            "cloud-hub", "CloudHub/Main",
+            [
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "HubConfig", "Certificates", "Registry",
+                "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
+                "ServiceDesk", "ServiceAPI", "WebUI", "Control", nioCore, nioPosix, nioSSL, hummingbird,
+                hummingbirdTLS, crypto, logging, argumentParser,
+            ]),
+
+        // Tests mirror the rooms.
+        tests("Primitives", "Tests/Protocol/PrimitivesTests", ["Primitives"]),
+        tests("JSON", "Tests/Protocol/JSONTests", ["JSON", "Primitives"]),
+        tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
+        tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
+        tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
+        tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+    ],
+    swiftLanguageModes: [.v6]
+)
