@@ -38,6 +38,7 @@ let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
@@ -58,6 +59,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.0"),
         .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache.git", from: "2.1.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
@@ -144,7 +146,7 @@ let package = Package(
             ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
-            ["Primitives", "JSON", "Telemetry", hummingbird, mustache, nioCore, crypto, logging]),
+            ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["Primitives", "JSON", nioCore, nioPosix, logging]),
         program(
             "cloud-hub", "CloudHub/Main",
@@ -163,6 +165,7 @@ let package = Package(
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Tidy", "Tests/Tidy"),
     ],
     swiftLanguageModes: [.v6]
 )
