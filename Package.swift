@@ -147,7 +147,7 @@ let package = Package(
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
-        room("Control", "CloudHub/Control", ["Primitives", "JSON", nioCore, nioPosix, logging]),
+        room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         program(
             "cloud-hub", "CloudHub/Main",
             [

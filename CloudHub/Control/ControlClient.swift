@@ -1,5 +1,4 @@
 import Glibc
-import Primitives
 
 /// The command line's end of the socket: blocking, one call a connection.
 public struct ControlClient: Sendable {

@@ -1,5 +1,4 @@
 public import JSON
-public import Primitives
 
 /// One call of the command line to a running hub: one JSON object on one line.
 public struct ControlRequest: Sendable, Equatable {

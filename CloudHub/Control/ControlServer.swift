@@ -1,8 +1,7 @@
 import Glibc
 import Logging
-import NIOCore
+public import NIOCore
 import NIOPosix
-import Primitives
 
 /// Answers one verb. It may send any number of `.item` answers through `send` and ends with a result or an error.
 ///
@@ -78,19 +77,29 @@ private final class ControlHandler: ChannelInboundHandler {
     }
 
     private func start(_ line: [UInt8], on channel: any Channel) {
-        let verb = verb
-        call = Task {
-            let answer: ControlAnswer
-            do {
-                let request = try ControlRequest(line: line)
-                answer = try await verb(request) { await Self.write($0, to: channel) }
-            } catch let error as ControlError {
-                answer = .failed(error)
-            } catch {
-                answer = .failed(ControlError("\(error)"))
-            }
-            _ = await Self.write(answer, to: channel)
-            try? await channel.close()
+        call = Self.task(line, verb: verb, channel: channel)
+    }
+
+    private static func task(
+        _ line: [UInt8], verb: @escaping ControlVerb, channel: any Channel
+    ) -> Task<Void, Never> {
+        Task {
+            let answer = await answer(to: line, verb: verb, channel: channel)
+            _ = await write(answer, to: channel)
+            channel.close(promise: nil)
+        }
+    }
+
+    private static func answer(
+        to line: [UInt8], verb: @escaping ControlVerb, channel: any Channel
+    ) async -> ControlAnswer {
+        let send: @Sendable (ControlAnswer) async -> Bool = { await Self.write($0, to: channel) }
+        do {
+            return try await verb(try ControlRequest(line: line), send)
+        } catch let error as ControlError {
+            return .failed(error)
+        } catch {
+            return .failed(ControlError("\(error)"))
         }
     }
 
