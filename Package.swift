@@ -163,6 +163,10 @@ let package = Package(
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        tests(
+            "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
+            ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
     ],
     swiftLanguageModes: [.v6]
 )
