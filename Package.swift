@@ -170,6 +170,10 @@ let package = Package(
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        tests(
+            "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
+            ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
     ],
     swiftLanguageModes: [.v6]
 )
