@@ -28,6 +28,7 @@ func library(_ name: String, _ path: String, pkgConfig: String, apt: String) -> 
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -38,8 +39,8 @@ let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
-let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
@@ -137,10 +138,10 @@ let package = Package(
             ]),
         room(
             "CRM", "CloudHub/CRM",
-            ["Primitives", "JSON", "Telemetry", "Faults", httpClient, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "Telemetry", "Faults", httpClient, nioCore, nioHTTP1, crypto, logging]),
         room(
             "ServiceDesk", "CloudHub/ServiceDesk",
-            ["Primitives", "JSON", grdb, hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
             ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
@@ -164,8 +165,16 @@ let package = Package(
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        room(
+            "DeskTestKit", "Tests/Support/DeskTestKit",
+            ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Tidy", "Tests/Tidy"),
+        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        tests(
+            "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
+            ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -28,11 +28,11 @@ struct SourceTree {
         }
     }
 
-    /// Rooms and programs of the manifest: name and folder.
+    /// Rooms and programs of the manifest, without those of the tests: name and folder.
     func rooms() throws -> [(name: String, path: String)] {
         let manifest = try text("Package.swift").replacingOccurrences(of: "\n", with: " ")
         let pattern = #/(?:room|program|library)\(\s*"([^"]+)",\s*"([^"]+)"/#
-        return manifest.matches(of: pattern).map { (String($0.1), String($0.2)) }
+        return manifest.matches(of: pattern).map { (String($0.1), String($0.2)) }.filter { !$0.1.hasPrefix("Tests/") }
     }
 
     /// The table "Who may import whom" of ARCHITECTURE.md: room to allowed modules.
