@@ -10,8 +10,8 @@ public struct DecimalText: Hashable, Sendable, CustomStringConvertible {
 
     /// `nil` unless the text is exactly one JSON number of at most 64 bytes.
     public init?(_ text: some StringProtocol) {
-        let copy = String(text)
-        guard DecimalGrammar.accepts(copy.utf8) else { return nil }
+        var copy = String(text)
+        guard copy.withUTF8({ DecimalGrammar.accepts($0) }) else { return nil }
         self.text = copy
     }
 
@@ -33,33 +33,33 @@ public struct DecimalText: Hashable, Sendable, CustomStringConvertible {
     public var description: String { text }
 }
 
+/// The number grammar over bytes in place.
 enum DecimalGrammar {
-    static func accepts(_ bytes: some Collection<UInt8>) -> Bool {
+    static func accepts(_ bytes: UnsafeBufferPointer<UInt8>) -> Bool {
         guard bytes.count <= DecimalText.bytesMax else { return false }
-        var rest = bytes[...]
-        if rest.first == UInt8(ascii: "-") { rest.removeFirst() }
-        let leadingZero = rest.first == UInt8(ascii: "0")
-        let whole = takeDigits(&rest)
-        guard whole > 0, !(leadingZero && whole > 1) else { return false }
-        if rest.first == UInt8(ascii: ".") {
-            rest.removeFirst()
-            guard takeDigits(&rest) > 0 else { return false }
+        var index = 0
+        if index < bytes.count, bytes[index] == UInt8(ascii: "-") { index += 1 }
+        let whole = index
+        guard skipDigits(bytes, &index) else { return false }
+        guard bytes[whole] != UInt8(ascii: "0") || index - whole == 1 else { return false }
+        if index < bytes.count, bytes[index] == UInt8(ascii: ".") {
+            index += 1
+            guard skipDigits(bytes, &index) else { return false }
         }
-        if let letter = rest.first, letter | 0x20 == UInt8(ascii: "e") {
-            rest.removeFirst()
-            if rest.first == UInt8(ascii: "+") || rest.first == UInt8(ascii: "-") { rest.removeFirst() }
-            guard takeDigits(&rest) > 0 else { return false }
+        if index < bytes.count, bytes[index] | 0x20 == UInt8(ascii: "e") {
+            index += 1
+            if index < bytes.count, bytes[index] == UInt8(ascii: "+") || bytes[index] == UInt8(ascii: "-") {
+                index += 1
+            }
+            guard skipDigits(bytes, &index) else { return false }
         }
-        return rest.isEmpty
+        return index == bytes.count
     }
 
-    private static func takeDigits<Bytes: Collection<UInt8>>(_ rest: inout Bytes.SubSequence) -> Int
-    where Bytes.SubSequence.SubSequence == Bytes.SubSequence {
-        var count = 0
-        while let byte = rest.first, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(byte) {
-            rest.removeFirst()
-            count += 1
-        }
-        return count
+    /// Whether there was at least one.
+    private static func skipDigits(_ bytes: UnsafeBufferPointer<UInt8>, _ index: inout Int) -> Bool {
+        let start = index
+        while index < bytes.count, (UInt8(ascii: "0")...UInt8(ascii: "9")).contains(bytes[index]) { index += 1 }
+        return index > start
     }
 }

@@ -1,4 +1,4 @@
-public import Primitives
+internal import Primitives
 
 /// 64 random bits made with an outbox file: a re-flashed card starts a new epoch, so sequences never meet twice.
 public struct Epoch: Hashable, Sendable, CustomStringConvertible {
