@@ -61,7 +61,7 @@ public final class ConfigSection {
         case nil: break
         default: problem(key, expected: "expected a table: [\(keyPath(key))]")
         }
-        return open(key, value?.line, inner, index: nil)
+        return entered(key, value?.line, inner, index: nil)
     }
 
     /// `[[key]]`, in order. More than `countMax` is a problem.
@@ -76,7 +76,7 @@ public final class ConfigSection {
                 problem(key, expected: "expected tables only: [[\(keyPath(key))]]")
                 return nil
             }
-            return open(key, value.line, table, index: index + 1)
+            return entered(key, value.line, table, index: index + 1)
         }
     }
 
@@ -227,7 +227,7 @@ public final class ConfigSection {
 
     private func note(_ problem: ConfigProblem) { report.problems.append(problem) }
 
-    private func open(_ key: String, _ line: Int?, _ table: TOMLTable, index: Int?) -> ConfigSection {
+    private func entered(_ key: String, _ line: Int?, _ table: TOMLTable, index: Int?) -> ConfigSection {
         let path = keyPath(key) + (index.map { "[\($0)]" } ?? "")
         // Asking twice for the same section must not report its unknown keys twice, nor forget what was asked first.
         if let known = below.first(where: { $0.path == path }) { return known }
