@@ -171,7 +171,12 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Tidy", "Tests/Tidy"),
-        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        room(
+            "HubTestSupport", "Tests/Support/HubTestSupport",
+            ["Primitives", "HubContract", "Registry", "SQLiteHubStore"]),
+        tests(
+            "Registry", "Tests/CloudHub/RegistryTests",
+            ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),

@@ -36,6 +36,16 @@ public struct Principal: Sendable, Equatable {
     public let scope: Scope
     /// The end of the token; the connection must not live longer. `nil` with a certificate.
     public let expiresAt: WallInstant?
+
+    public init(
+        identity: HubIdentity, generationID: String, authType: AuthType, scope: Scope, expiresAt: WallInstant?
+    ) {
+        self.identity = identity
+        self.generationID = generationID
+        self.authType = authType
+        self.scope = scope
+        self.expiresAt = expiresAt
+    }
 }
 
 public enum AuthenticationOutcome: Sendable, Equatable {

@@ -238,6 +238,11 @@ public struct RegistryStatistics: Sendable, Equatable {
     public let total: Int
     public let disabled: Int
     public var enabled: Int { total - disabled }
+
+    public init(total: Int, disabled: Int) {
+        self.total = total
+        self.disabled = disabled
+    }
 }
 
 private final class OutcomeBox: Sendable {

@@ -84,7 +84,8 @@ enum DeviceEntryDocument {
         let secondary = value["secondary"]?.stringValue
         switch value["type"]?.stringValue {
         case "sas":
-            guard let first = primary.flatMap({ Base64.decode($0) }), let second = secondary.flatMap({ Base64.decode($0) })
+            guard let first = primary.flatMap({ Base64.decode($0) }),
+                let second = secondary.flatMap({ Base64.decode($0) })
             else { return nil }
             return .sas(primary: Secret(first), secondary: Secret(second))
         case "selfSigned":

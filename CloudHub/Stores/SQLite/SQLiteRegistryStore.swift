@@ -1,3 +1,4 @@
+import FoundationEssentials
 import GRDB
 public import Primitives
 public import Registry
@@ -45,11 +46,10 @@ public struct SQLiteRegistryStore: RegistryStore {
         try database.read { database in
             try Row.fetchAll(database, sql: "SELECT * FROM policy ORDER BY place").map { row in
                 let names: String = row["rights"]
-                let primary: [UInt8] = Array(row["primaryKey"] as DataBytes)
-                let secondary: [UInt8] = Array(row["secondaryKey"] as DataBytes)
                 return AccessPolicy(
-                    name: row["name"], rights: Set(names.split(separator: " ").compactMap { AccessRight(rawValue: String($0)) }),
-                    primary: Secret(primary), secondary: Secret(secondary))
+                    name: row["name"],
+                    rights: Set(names.split(separator: " ").compactMap { AccessRight(rawValue: String($0)) }),
+                    primary: Secret(row["primaryKey"] as Data), secondary: Secret(row["secondaryKey"] as Data))
             }
         }
     }
@@ -62,7 +62,7 @@ public struct SQLiteRegistryStore: RegistryStore {
                     sql: "INSERT INTO policy (name, place, rights, primaryKey, secondaryKey) VALUES (?, ?, ?, ?, ?)",
                     arguments: [
                         policy.name, place, policy.rights.map(\.rawValue).sorted().joined(separator: " "),
-                        DataBytes(policy.primary.bytes), DataBytes(policy.secondary.bytes),
+                        Data(policy.primary.bytes), Data(policy.secondary.bytes),
                     ])
             }
         }
