@@ -1,6 +1,6 @@
 public import EventLog
 import Foundation
-import Logging
+public import Logging
 public import Primitives
 import Synchronization
 public import Telemetry
@@ -49,7 +49,6 @@ public final class SQLiteEventLog: EventLog {
     private let path: String
     private let shared: LogShared
     private let readers: LogReaders
-    private let thread: Thread
 
     /// Opens the log, or makes it. Blocks.
     ///
@@ -70,7 +69,7 @@ public final class SQLiteEventLog: EventLog {
             connection: connection, shared: shared, options: options,
             environment: LogWriter.Environment(path: path, logger: logger, now: now))
         let box = SendingBox(writer)
-        thread = Thread { box.value.run() }
+        let thread = Thread { box.value.run() }
         thread.name = "event-log"
         thread.start()
     }

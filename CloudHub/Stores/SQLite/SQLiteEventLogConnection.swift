@@ -32,6 +32,14 @@ final class LogConnection {
         return LogStatement(statement)
     }
 
+    /// The statement in `slot`, prepared when it is first needed.
+    func prepare(_ sql: String, keptIn slot: inout LogStatement?) throws(EventLogError) -> LogStatement {
+        if let kept = slot { return kept }
+        let statement = try prepare(sql)
+        slot = statement
+        return statement
+    }
+
     /// The first column of the first row.
     func integer(_ sql: String) throws(EventLogError) -> Int64 {
         let statement = try prepare(sql)

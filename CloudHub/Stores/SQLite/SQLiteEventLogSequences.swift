@@ -95,14 +95,11 @@ final class LogSequences {
     /// Writes what changed; inside the transaction.
     func store(at milliseconds: Int64) throws(EventLogError) {
         guard !changed.isEmpty else { return }
-        let statement =
-            try upsert
-            ?? connection.prepare(
-                """
-                INSERT INTO sequence VALUES (?1, ?2, ?3, ?4, ?5)
-                ON CONFLICT DO UPDATE SET seen = excluded.seen, dropped = excluded.dropped, changed = excluded.changed
-                """)
-        upsert = statement
+        let statement = try connection.prepare(
+            """
+            INSERT INTO sequence VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET seen = excluded.seen, dropped = excluded.dropped, changed = excluded.changed
+            """, keptIn: &upsert)
         for key in changed {
             guard let entry = cache[key] else { continue }
             statement.bind(key.gateway.text, 1)
@@ -127,9 +124,8 @@ final class LogSequences {
 
     private func entry(of key: Key) throws(EventLogError) -> Entry {
         if let known = cache[key] { return known }
-        let statement =
-            try select ?? connection.prepare("SELECT seen, dropped FROM sequence WHERE gateway = ?1 AND epoch = ?2")
-        select = statement
+        let statement = try connection.prepare(
+            "SELECT seen, dropped FROM sequence WHERE gateway = ?1 AND epoch = ?2", keptIn: &select)
         statement.bind(key.gateway.text, 1)
         statement.bind(key.epoch.text, 2)
         defer { statement.reset() }

@@ -3,6 +3,7 @@ import Foundation
 import Logging
 import NIOCore
 import Primitives
+import Telemetry
 
 /// The thread that stores: everything here runs on it alone.
 final class LogWriter {
@@ -147,8 +148,7 @@ final class LogWriter {
         _ bytes: ByteBuffer, count: Int, partition: Int, _ staged: inout Staged
     ) throws(EventLogError) {
         guard count > 0 else { return }
-        let statement = try insertEvent ?? connection.prepare("INSERT INTO event VALUES (?1, ?2, ?3, ?4)")
-        insertEvent = statement
+        let statement = try connection.prepare("INSERT INTO event VALUES (?1, ?2, ?3, ?4)", keptIn: &insertEvent)
         let status = staged.statuses[partition]
         statement.bind(LogSchema.position(partition: partition, offset: status.nextOffset), 1)
         statement.bind(Int64(count), 2)
@@ -166,10 +166,8 @@ final class LogWriter {
     }
 
     private func insert(_ record: QuarantinedRecord) throws(EventLogError) {
-        let statement =
-            try insertQuarantine
-            ?? connection.prepare("INSERT INTO quarantine VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)")
-        insertQuarantine = statement
+        let statement = try connection.prepare(
+            "INSERT INTO quarantine VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)", keptIn: &insertQuarantine)
         statement.bind(lastEnqueued, 1)
         statement.bind(record.gateway.text, 2)
         if let epoch = record.epoch { statement.bind(epoch.text, 3) } else { statement.bind(Int64?.none, 3) }
