@@ -35,6 +35,16 @@ public enum EventChunk {
         return withUnsafeBytes(of: UInt32(body.count).littleEndian) { Array($0) } + body
     }
 
+    /// What `originEntry` was made from.
+    static func origin(inEntry entry: [UInt8]) -> EventOrigin? {
+        entry.withUnsafeBytes { bytes in
+            var reader = Reader(
+                bytes: bytes, row: Row(partition: 0, baseOffset: 0, enqueuedAt: WallInstant(milliseconds: 0)))
+            _ = try? reader.next(from: 0)
+            return reader.origins.first
+        }
+    }
+
     /// Reads the events of a chunk in order, from the one with `offset` on.
     ///
     /// - Returns: at most `eventsMax`, and no more than fit `bytesMax` of bodies and bags, but always the first.

@@ -14,6 +14,29 @@ public struct EventStamp: Sendable {
         originEntry = EventChunk.originEntry(origin)
     }
 
+    /// The stamp of a child's events on this connection: in this connection's partition, so that they keep their order
+    /// among the gateway's own.
+    public func of(_ child: DeviceID) -> EventStamp {
+        guard let origin = EventChunk.origin(inEntry: originEntry) else { return self }
+        let childOrigin = EventOrigin(
+            device: child, module: nil, authGeneration: origin.authGeneration, authScope: origin.authScope,
+            authType: origin.authType)
+        return EventStamp(originEntry: EventChunk.originEntry(childOrigin), partition: partition)
+    }
+
+    private init(originEntry: [UInt8], partition: Int) {
+        self.originEntry = originEntry
+        self.partition = partition
+    }
+
+    /// Stands where no connection is yet; events must not be written with it.
+    public static let nobody = EventStamp()
+
+    private init() {
+        partition = 0
+        originEntry = []
+    }
+
     /// The same device always has the same partition, in every version: FNV-1a over its id.
     public static func partition(of device: DeviceID, count: Int) -> Int {
         precondition(count > 0, "a log has at least one partition")

@@ -115,7 +115,9 @@ final class LogStatement {
         if bytes.isEmpty {
             sqlite3_bind_zeroblob(pointer, index, 0)
         } else {
-            bytes.withUnsafeBytes { _ = sqlite3_bind_blob64(pointer, index, $0.baseAddress, UInt64($0.count), transient) }
+            bytes.withUnsafeBytes {
+                _ = sqlite3_bind_blob64(pointer, index, $0.baseAddress, UInt64($0.count), transient)
+            }
         }
     }
 

@@ -70,7 +70,8 @@ final class LogReaders: Sendable {
             statement.bind(gateway.text, 1)
             var result: [(epoch: Epoch, holes: [Run])] = []
             while try reader.connection.step(statement, doing: "read the gaps of a gateway") {
-                let entry = try LogSequences.Entry(epoch: statement.text(0), seen: statement.blob(1), dropped: statement.blob(2))
+                let entry = try LogSequences.Entry(
+                    epoch: statement.text(0), seen: statement.blob(1), dropped: statement.blob(2))
                 result.append((entry.epoch, entry.gaps))
             }
             return result

@@ -40,7 +40,8 @@ final class LogRetention {
                 let first = statement.optionalInteger(0)
             else {
                 statuses.append(
-                    PartitionStatus(partition: partition, firstOffset: 0, nextOffset: 0, firstEnqueuedAt: nil, bytes: 0))
+                    PartitionStatus(partition: partition, firstOffset: 0, nextOffset: 0, firstEnqueuedAt: nil, bytes: 0)
+                )
                 continue
             }
             statuses.append(

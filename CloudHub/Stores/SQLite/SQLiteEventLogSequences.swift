@@ -42,11 +42,7 @@ final class LogSequences {
         }
 
         /// Neither seen nor declared, below the highest seen.
-        var gaps: [Run] {
-            var all = dropped
-            for run in seen.runs { all.insert(run) }
-            return all.holes
-        }
+        var gaps: [Run] { seen.holes.flatMap { dropped.missing(in: $0) } }
     }
 
     /// What is done with the batches of a chunk.
@@ -70,23 +66,25 @@ final class LogSequences {
         for batch in chunk.batches {
             let key = Key(gateway: batch.gateway, epoch: batch.epoch)
             var entry = try entry(of: key)
-            let seen = entry.seen
-            let total = batch.runs.reduce(0) { $0 + $1.count }
-            let known = batch.runs.reduce(0) { $0 + seen.count(in: $1) }
-            for run in batch.runs { entry.seen.insert(run) }
-            for run in batch.dropped { entry.dropped.insert(run) }
-            if known < total || !batch.dropped.isEmpty {
+            let before = entry.seen
+            let isRoomLeft = Self.add(batch, to: &entry)
+            guard isRoomLeft else {
+                verdict.edits.append(.drop)
+                verdict.quarantined.append(Self.tooManyGaps(batch, body: chunk.body(of: batch)))
+                continue
+            }
+            if entry.seen != before || !batch.dropped.isEmpty {
                 cache[key] = entry
                 changed.insert(key)
             }
-            verdict.repeatedCount += Int(clamping: known)
-            verdict.quarantined += batch.quarantined.filter { $0.sequence.map { !seen.contains($0) } ?? true }
-            if known == 0 {
+            let total = Self.count(batch.runs)
+            let new = Self.count(batch.runs.flatMap { before.missing(in: $0) })
+            verdict.repeatedCount += Int(clamping: total - new)
+            verdict.quarantined += batch.quarantined.filter { $0.sequence.map { !before.contains($0) } ?? true }
+            if new == total {
                 verdict.edits.append(.keep)
-            } else if known >= total {
-                verdict.edits.append(.drop)
             } else {
-                verdict.edits.append(Self.trimmed(chunk, batch, seen: seen))
+                verdict.edits.append(new == 0 ? .drop : Self.trimmed(chunk, batch, seen: before))
             }
         }
         return verdict
@@ -138,6 +136,24 @@ final class LogSequences {
         let stored = try Entry(epoch: key.epoch.text, seen: statement.blob(0), dropped: statement.blob(1))
         cache[key] = stored
         return stored
+    }
+
+    /// - Returns: `false` when the gateway left so many holes that no more can be remembered.
+    private static func add(_ batch: BatchMark, to entry: inout Entry) -> Bool {
+        for run in batch.runs where entry.seen.insert(run) == .full { return false }
+        // A declared drop that does not fit only shows as a gap.
+        for run in batch.dropped where entry.dropped.insert(run) == .full { break }
+        return true
+    }
+
+    private static func count(_ runs: [Run]) -> UInt64 { runs.reduce(0) { $0 &+ $1.count } }
+
+    private static func tooManyGaps(_ batch: BatchMark, body: [UInt8]) -> QuarantinedRecord {
+        QuarantinedRecord(
+            gateway: batch.gateway, epoch: batch.epoch, sequence: batch.runs.first?.start, code: "tooManyGaps",
+            reason:
+                "the gateway left more than \(IntervalSet.intervalCountMaxDefault) holes in its sequence numbers, so "
+                + "repeats can no longer be recognised; give it a new outbox", body: body)
     }
 
     /// The batch without what is known. Ingest parsed it before; should it not parse here, it is kept whole, because a

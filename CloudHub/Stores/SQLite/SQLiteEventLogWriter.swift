@@ -78,9 +78,11 @@ final class LogWriter {
                 if !isStalled { stall(error) }
                 isStalled = true
             }
-            if shared.sleep(until: Date(timeIntervalSinceNow: Double(options.probeInterval.millisecondsClamped) / 1000)) {
+            if shared.sleep(until: Date(timeIntervalSinceNow: Double(options.probeInterval.millisecondsClamped) / 1000))
+            {
                 let error = EventLogError(
-                    .closed, doing: "append \(waiting.count) groups", detail: "the log was closed while it could not store")
+                    .closed, doing: "append \(waiting.count) groups",
+                    detail: "the log was closed while it could not store")
                 for one in waiting { one.completion(.failure(error)) }
                 return false
             }
@@ -171,7 +173,11 @@ final class LogWriter {
         statement.bind(lastEnqueued, 1)
         statement.bind(record.gateway.text, 2)
         if let epoch = record.epoch { statement.bind(epoch.text, 3) } else { statement.bind(Int64?.none, 3) }
-        if let sequence = record.sequence { statement.bind(String(sequence), 4) } else { statement.bind(Int64?.none, 4) }
+        if let sequence = record.sequence {
+            statement.bind(String(sequence), 4)
+        } else {
+            statement.bind(Int64?.none, 4)
+        }
         statement.bind(record.code, 5)
         statement.bind(record.reason, 6)
         statement.bind(copying: record.body, 7)
