@@ -147,8 +147,8 @@ let package = Package(
             ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
-            ["Primitives", "JSON", "Telemetry", hummingbird, mustache, nioCore, crypto, logging]),
-        room("Control", "CloudHub/Control", ["Primitives", "JSON", nioCore, nioPosix, logging]),
+            ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
+        room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
@@ -170,6 +170,7 @@ let package = Package(
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Tidy", "Tests/Tidy"),
         room("HubTestSupport", "Tests/Support/HubTestSupport"),
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
