@@ -36,8 +36,6 @@ public protocol ConnectorStore: Sendable {
     func record(of command: UniqueID) async throws -> CommandRecord?
     /// Replaces the record of its command.
     func save(_ record: CommandRecord) async throws
-    /// Decided but not reported, oldest first.
-    func unreported(limit: Int) async throws -> [CommandRecord]
     /// Removes reported records that were changed before `instant`.
     func forget(before instant: WallInstant) async throws
 }
