@@ -170,6 +170,9 @@ let package = Package(
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests(
+            "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
+        tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests("Tidy", "Tests/Tidy"),
         room("HubTestSupport", "Tests/Support/HubTestSupport"),
         tests(
