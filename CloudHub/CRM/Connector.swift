@@ -51,8 +51,16 @@ public final class Connector: Sendable {
         await withDiscardingTaskGroup { group in
             group.addTask { await self.tick() }
             group.addTask { for await _ in self.alertSignal.wakes() { await alerts.drain() } }
-            group.addTask { for await _ in self.commandSignal.wakes() { await commands.poll() } }
+            group.addTask { await self.runCommands(commands) }
             group.addTask { await commands.forgetOldRecords() }
+        }
+    }
+
+    private func runCommands(_ commands: CommandDelivery) async {
+        await withDiscardingTaskGroup { group in
+            for await _ in commandSignal.wakes() {
+                for row in await commands.poll() { group.addTask { await commands.end(row) } }
+            }
         }
     }
 

@@ -112,7 +112,7 @@ public final class DataverseClient: Sendable {
             self.doing = doing
         }
 
-        var which: String { set + (id.map { "(\($0))" } ?? "") }
+        var which: String { self.set + (id.map { "(\($0))" } ?? "") }
     }
 
     private struct Answer {

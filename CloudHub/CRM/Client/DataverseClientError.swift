@@ -1,3 +1,5 @@
+import Primitives
+
 /// A call to Dataverse failed: what, while doing what, on which row.
 public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConvertible {
     public enum Problem: Sendable, Equatable {

@@ -20,32 +20,23 @@ final class CommandDelivery: Sendable {
 
     private unowned let connector: Connector
     private let underWay = Mutex(UnderWay())
-    private let tasks = TaskBag()
 
     init(connector: Connector) { self.connector = connector }
 
-    /// Reads the rows in progress and starts what is to be done about each.
-    func poll() async {
-        guard !connector.isPaused else { return }
+    /// Reads the rows in progress and takes those that nothing is being done about; `end` must be called for each.
+    func poll() async -> [CommandRow] {
+        guard !connector.isPaused else { return [] }
         do throws(DataverseClientError) {
             let rows = try await connector.client.rows(
                 CommandRow.set, select: CommandRow.select, filter: CommandRow.filter, orderBy: "createdon asc",
                 rowsMax: Self.rowsAtOnce, doing: "look for commands")
             connector.succeeded()
-            for json in rows {
-                guard let row = CommandRow(json), take(row.id) else { continue }
-                tasks.add { [self] in
-                    await end(row)
-                    release(row.id)
-                }
-            }
+            return rows.compactMap { CommandRow($0) }.filter { take($0.id) }
         } catch {
             if !Task.isCancelled { _ = connector.failed(error, attempts: 0) }
+            return []
         }
     }
-
-    /// Returns when every command that was under way has ended or been given up.
-    func finish() async { await tasks.finish() }
 
     /// Forgets how commands ended when that is long ago; once an hour, until cancelled.
     func forgetOldRecords() async {
@@ -63,7 +54,9 @@ final class CommandDelivery: Sendable {
 
     // MARK: - One command
 
-    private func end(_ row: CommandRow) async {
+    /// Brings one row that `poll` took to its end, or leaves it for the next poll.
+    func end(_ row: CommandRow) async {
+        defer { release(row.id) }
         do {
             let record = try await connector.records.record(of: row.id)
             let now = connector.clock.wall()

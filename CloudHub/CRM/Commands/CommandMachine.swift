@@ -1,3 +1,4 @@
+import JSON
 public import Primitives
 
 /// What the hub knows of one command row: durable, so that a command is never sent twice.
