@@ -23,7 +23,9 @@ public struct ControlRequest: Sendable, Equatable {
 
     init(line: [UInt8]) throws(ControlError) {
         let value: JSONValue
-        do { value = try JSONValue(parsing: line) } catch { throw ControlError("the call is no JSON: \(error)", .wrongCall) }
+        do { value = try JSONValue(parsing: line) } catch {
+            throw ControlError("the call is no JSON: \(error)", .wrongCall)
+        }
         guard let verb = value["verb"]?.stringValue else { throw ControlError("the call names no verb", .wrongCall) }
         self.init(verb: verb, arguments: value["arguments"]?.objectValue ?? [:])
     }

@@ -23,7 +23,9 @@ enum CommandForm {
         case "Reset Thermostat": return .success(.resetThermostat)
         case "Notification":
             let message = form["message"] ?? ""
-            guard !message.isEmpty else { return .failure(Problem(text: "Write the message that the device shall show.")) }
+            guard !message.isEmpty else {
+                return .failure(Problem(text: "Write the message that the device shall show."))
+            }
             guard message.count <= textLengthMax else { return .failure(tooLong("message", message.count)) }
             return .success(.notification(message: message))
         case "Set Values": return readValues(form)
@@ -37,7 +39,8 @@ enum CommandForm {
         for (field, metric) in [("temperature", "Temperature"), ("humidity", "Humidity")] {
             guard let text = form[field], !text.isEmpty else { continue }
             guard text.count <= 32, let number = Double(text), number.isFinite else {
-                return .failure(Problem(text: "\(metric) must be a number, like 21.5; this is not one: \(text.prefix(32))"))
+                return .failure(
+                    Problem(text: "\(metric) must be a number, like 21.5; this is not one: \(text.prefix(32))"))
             }
             values[metric] = text
         }

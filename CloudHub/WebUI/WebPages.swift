@@ -116,7 +116,8 @@ public struct WebPages: Sendable {
             let form = CommandForm.fields(String(buffer: buffer))
             let token = Secret(open.session.formToken.utf8)
             guard token.matches(Array((form["form-token"] ?? "").utf8)) else {
-                logger.warning("form refused: its token is not the session's", metadata: ["user": "\(open.session.user)"])
+                logger.warning(
+                    "form refused: its token is not the session's", metadata: ["user": "\(open.session.user)"])
                 return page(
                     .forbidden,
                     templates.problem(

@@ -76,7 +76,9 @@ import Testing
     }
 
     @Test func theProtocolHouseHasNoClockSocketOrFile() throws {
-        let banned = ["Date()", "ContinuousClock", "SuspendingClock", "Task.sleep", "clock_gettime", "socket(", "open("]
+        let banned = [
+            "Date()", "ContinuousClock", "SuspendingClock", "Task.sleep", "clock_gettime", "socket(", "open(",
+        ]
         for file in try tree.swiftFiles(below: ["Protocol"]) {
             for (index, line) in file.lines.enumerated() {
                 for call in banned where code(of: line).contains(call) {
@@ -100,7 +102,8 @@ import Testing
     /// The checks above can fail: a planted import and a planted call are both found by the same functions.
     @Test func aPlantedImportIsSeen() {
         let planted = SourceTree.SourceFile(
-            path: "planted.swift", lines: ["public import Alpha", "@preconcurrency import Beta", "import struct Gamma.T"])
+            path: "planted.swift",
+            lines: ["public import Alpha", "@preconcurrency import Beta", "import struct Gamma.T"])
         #expect(imports(of: planted) == ["Alpha", "Beta", "Gamma"])
         #expect(code(of: "let x = try! y()  // fine?").contains("try!"))
         #expect(!code(of: "/// never try! this").contains("try!"))
