@@ -13,8 +13,9 @@ cd "$(dirname "$0")/../.."
 build=.build-fuzz
 corpus=$build/corpus
 
-# The modules, with coverage counters and sanitizer; only those the harness needs, so no program is linked.
-swift build -c release --scratch-path "$build" --sanitize address --sanitize fuzzer --target MQTTSession
+# The modules, with coverage counters and sanitizer (one flag: of two, the compiler heeds the first); only those the
+# harness needs, so no program is linked.
+swift build -c release --scratch-path "$build" -Xswiftc -sanitize=fuzzer,address --target MQTTSession
 
 # The harness has no main of its own: libFuzzer brings it, so it cannot be a SwiftPM target. Some names have spaces.
 find "$build/release/" "$build/checkouts/swift-atomics/Sources" -maxdepth 3 -name module.modulemap \
