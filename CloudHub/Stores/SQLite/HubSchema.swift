@@ -3,6 +3,8 @@
 public enum HubSchema {
     /// Steps of `hub.sqlite`.
     public static let hub: [Migration] = [
-        registryMigration
+        registryMigration,
+        SQLiteFaultStore.migration,
+        SQLiteConnectorStore.migration,
     ]
 }
