@@ -174,6 +174,13 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests("Faults", "Tests/CloudHub/FaultsTests", ["Faults", "SQLiteHubStore", "DeskTestKit", "Telemetry", "Primitives"]),
+        tests(
+            "CRM", "Tests/CloudHub/CRMTests",
+            [
+                "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
+                httpClient, logging,
+            ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests(

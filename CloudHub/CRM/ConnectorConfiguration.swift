@@ -17,7 +17,8 @@ public struct ConnectorConfiguration: Sendable {
     public var alertsAtOnce: Int
 
     public init(
-        hubID: UniqueID, pagesURL: String? = nil, createsDevices: Bool = true, commands: CommandLimits = CommandLimits(),
+        hubID: UniqueID, pagesURL: String? = nil, createsDevices: Bool = true,
+        commands: CommandLimits = CommandLimits(),
         pollInterval: Duration = .seconds(1), methodTimeLimit: Duration = .seconds(30), alertsAtOnce: Int = 8
     ) {
         self.hubID = hubID

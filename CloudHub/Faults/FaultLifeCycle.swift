@@ -76,7 +76,9 @@ public enum FaultLifeCycle {
 
     private static func cleared(_ report: FaultReport, known: Known) -> Action {
         let time = report.transition.time
-        guard let fault = known.fault else {
+        // The hub's own rules know a fault by device and rule alone: the id belongs to what opened it.
+        guard let fault = known.fault ?? (report.origin == .hub ? known.open : nil) else {
+            guard report.origin == .edge else { return .ignore }
             return .rememberEnd(self.fault(report, phase: .cleared, openedAt: nil, clearedAt: time))
         }
         guard fault.isOpen else { return .ignore }

@@ -12,6 +12,16 @@ public final class DataverseClient: Sendable {
     /// Longest answer that is read. Unit: bytes.
     static let answerBytesMax = 8 << 20
 
+    /// What the HTTP client handed to `init` must be made with; add trust roots when the CRM's certificate needs them.
+    /// A refused connection fails at once, because the connector itself decides when to try again.
+    public static var httpConfiguration: HTTPClient.Configuration {
+        var configuration = HTTPClient.Configuration()
+        configuration.connectionPool.retryConnectionEstablishment = false
+        configuration.timeout.connect = .seconds(10)
+        configuration.redirectConfiguration = .disallow
+        return configuration
+    }
+
     private let configuration: DataverseConfiguration
     private let http: HTTPClient
     private let tokens: TokenSource

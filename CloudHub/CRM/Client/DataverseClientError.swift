@@ -61,7 +61,8 @@ public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConv
         case .notFound(let error): "there is no such row or table: \(error)"
         case .preconditionFailed(let error): "the row changed or exists already: \(error)"
         case .throttled(let error, let wait):
-            "the CRM limits requests: \(error)" + (wait.map { "; trying again in \($0.millisecondsClamped / 1000) s" } ?? "")
+            "the CRM limits requests: \(error)"
+                + (wait.map { "; trying again in \($0.millisecondsClamped / 1000) s" } ?? "")
         case .server(let status, let error, _): "the CRM failed with status \(status): \(error); it is tried again"
         case .refused(let status, let error): "the CRM refused the row with status \(status): \(error)"
         case .unreadable(let cause): "the CRM's answer cannot be read: \(cause)"

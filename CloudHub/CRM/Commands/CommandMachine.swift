@@ -97,7 +97,8 @@ public enum CommandMachine {
         let age = now - row.createdAt
         guard age < limits.timeLimit else { return .decide(.expired) }
         guard let device = row.device else {
-            return .decide(CommandVerdict(.error, "the command names no device, or one that cannot exist in the registry"))
+            return .decide(
+                CommandVerdict(.error, "the command names no device, or one that cannot exist in the registry"))
         }
         switch limits.names.command(fromMessage: row.message) {
         case .success(let command):
@@ -116,7 +117,8 @@ public enum CommandMachine {
         case .delivered:
             return CommandVerdict(.sent, "the device took the message \(command.method) from its queue")
         case .expired:
-            return CommandVerdict(.error, "expired: the device did not come for \(command.method) within its time limit")
+            return CommandVerdict(
+                .error, "expired: the device did not come for \(command.method) within its time limit")
         case .failed(let reason):
             return CommandVerdict(.error, "\(command.method) failed: \(reason)")
         }

@@ -170,7 +170,8 @@ public final class SQLiteFaultStore: FaultStore {
     public func retryDeadLetter(_ sequence: Int64, now: WallInstant) async throws -> Bool {
         try await database.write { database in
             try database.execute(
-                sql: "UPDATE \"faultQueue\" SET \"isDead\" = 0, \"dueAt\" = ? WHERE \"sequence\" = ? AND \"isDead\" = 1",
+                sql:
+                    "UPDATE \"faultQueue\" SET \"isDead\" = 0, \"dueAt\" = ? WHERE \"sequence\" = ? AND \"isDead\" = 1",
                 arguments: [now.milliseconds, sequence])
             return database.changesCount > 0
         }
