@@ -1,8 +1,6 @@
-public import EventLog
 public import NIOCore
 import NIOPosix
 import NIOSSL
-public import Primitives
 import Sessions
 import Synchronization
 
