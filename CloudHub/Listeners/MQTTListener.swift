@@ -1,3 +1,4 @@
+import EventLog
 public import NIOCore
 import NIOPosix
 import NIOSSL
