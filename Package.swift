@@ -189,6 +189,7 @@ let package = Package(
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
+        tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )
