@@ -1,7 +1,7 @@
 public import EventLog
 import HubContract
 public import Primitives
-public import Telemetry
+import Telemetry
 
 /// Checks telemetry batches before they are appended: who may speak for whom, and what cannot be taken.
 ///

@@ -2,6 +2,7 @@ import EventLog
 import MQTTSession
 import NIOCore
 import Primitives
+import Sessions
 
 /// What the connections of one event loop share: the group that they fill together, and who waits for it.
 ///

@@ -1,8 +1,7 @@
-public import EventLog
+import EventLog
 public import NIOCore
 import NIOPosix
 import NIOSSL
-public import Primitives
 import Sessions
 import Synchronization
 

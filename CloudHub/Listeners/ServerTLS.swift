@@ -1,3 +1,4 @@
+import NIOCore
 public import NIOSSL
 import Synchronization
 
@@ -22,11 +23,7 @@ public final class ServerTLS: Sendable {
 
     func makeHandler() -> NIOSSLServerHandler {
         let context = current.withLock { $0 }
-        return NIOSSLServerHandler(context: context, customVerificationCallback: Self.anyCertificate)
-    }
-
-    private static let anyCertificate: NIOSSLCustomVerificationCallback = { _, promise in
-        promise.succeed(.certificateVerified)
+        return NIOSSLServerHandler(context: context) { _, promise in promise.succeed(.certificateVerified) }
     }
 
     private static func context(_ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey) throws -> NIOSSLContext {

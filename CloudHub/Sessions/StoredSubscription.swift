@@ -23,7 +23,7 @@ public struct StoredSubscription: Hashable, Sendable {
         switch scope {
         case .own: return child == nil
         case .child(let id): return child == id
-        case .allChildren: return child != nil
+        case .everyChild: return child != nil
         }
     }
 }
