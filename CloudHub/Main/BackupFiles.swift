@@ -9,7 +9,7 @@ import SQLiteHubStore
 /// the log after a restore, and every step of that can be repeated.
 enum BackupFiles {
     private static let databases = ["hub.sqlite", "desk.sqlite", "log.sqlite"]
-    private static let files = ["desk-client.json", "address.json"]
+    private static let files = ["desk-client.json", "address.json", "hub-id"]
     private static let tlsFiles = ["ca.pem", "ca-key.pem", "server.pem", "server-key.pem"]
 
     /// Copies the running hub's data into `target`, which must not exist; a failed backup leaves nothing behind.

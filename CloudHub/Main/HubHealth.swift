@@ -33,6 +33,10 @@ final class HubHealth: Sendable {
         token.withLock { $0 = watching }
     }
 
+    var routes: HealthRoutes {
+        HealthRoutes(report: { await self.report() }, metrics: { await self.metrics() })
+    }
+
     func report() async -> HealthReport {
         var found: [HealthReport.Part] = []
         switch condition.withLock({ $0 }) {

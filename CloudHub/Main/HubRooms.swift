@@ -27,7 +27,7 @@ struct HubRooms: Sendable {
     let desk: ServiceDesk
     let pages: WebPages
     let serviceAPI: ServiceAPI
-    let health: HealthRoutes
+    let health: HubHealth
     let httpClient: HTTPClient
 
     static func make(
@@ -38,9 +38,6 @@ struct HubRooms: Sendable {
             path: settings.directory.logDatabase, options: settings.logOptions, logger: Logger(label: "log"),
             now: SystemTime.wall)
         let connected = ConnectedDevices { registry.gateway(of: $0) }
-        registry.onAccessLost { identity, loss in
-            connected.link(for: identity)?.deliver(.close(reason: .accessLost), to: identity)
-        }
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(database: stores.database),
             clock: SystemTime.wall, logger: Logger(label: "devices"))
@@ -49,15 +46,15 @@ struct HubRooms: Sendable {
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))
         let faults = SQLiteFaultStore(stores.database)
         let runtime = try await FaultRuntime(
-            log: log, store: faults, rules: settings.rules, now: SystemTime.wall, logger: Logger(label: "faults"))
+            log: log, store: faults, rules: settings.config.rules, now: SystemTime.wall, logger: Logger(label: "faults"))
         let pages = try WebPages(
             source: PageAdapter(registry: registry, devices: devices, live: live, desk: desk), now: SystemTime.wall)
-        let health = HubHealth(log: log, faults: faults, devices: devices, connected: connected)
+        let health = HubHealth(log: log, faults: faults, connected: connected)
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,
             serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
-            health: HealthRoutes(report: health.report, metrics: health.metrics),
+            health: health,
             httpClient: HTTPClient(eventLoopGroup: group))
     }
 

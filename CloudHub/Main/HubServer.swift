@@ -53,6 +53,11 @@ struct HubServer {
         try address.save(to: settings.directory.address)
         let connector = try makeConnector(httpPort: http.port)
         let control = try await startControl(address)
+        rooms.health.parts.withLock { parts in
+            parts.listener = listener
+            parts.certificateDaysLeft = { certificates.daysLeft }
+            parts.connectorTrouble = { Self.trouble(connector?.health) }
+        }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
             "cloud-hub ready mqtts://\(settings.mqtt.host):\(mqttPort) https://\(settings.https.host):\(https.port) "
@@ -76,7 +81,7 @@ struct HubServer {
     private func startHTTP() async throws -> WebServer {
         let router = Router()
         rooms.pages.addRoutes(to: router)
-        rooms.health.addRoutes(to: router)
+        rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         return try await started("HTTP", at: settings.http) {
             try await WebServer.start(router, at: settings.http, tls: nil, group: group, logger: Self.quiet("http"))
@@ -86,7 +91,7 @@ struct HubServer {
     private func startHTTPS(_ certificates: HubCertificates) async throws -> WebServer {
         let router = Router()
         rooms.pages.addRoutes(to: router)
-        rooms.health.addRoutes(to: router)
+        rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
         let tls = try certificates.webConfiguration()
@@ -99,6 +104,9 @@ struct HubServer {
         var configuration = MQTTListener.Configuration()
         configuration.host = settings.mqtt.host
         configuration.port = settings.mqtt.port
+        configuration.connectionsMax = settings.config.limits.connectionsMax
+        configuration.connectTimeout = settings.config.limits.connectTimeout
+        configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
         let registry = stores.registry
         let dependencies = MQTTDependencies(
             authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
@@ -134,7 +142,7 @@ struct HubServer {
 
     private func makeConnector(httpPort: Int) throws -> Connector? {
         guard !settings.withoutConnector else { return nil }
-        let configuration = settings.crm(embedded: rooms.desk.credentials, httpPort: httpPort)
+        let configuration = try settings.crm(embedded: rooms.desk.credentials, httpPort: httpPort)
         let problems = configuration.problems
         guard problems.isEmpty else { throw CommandFailure.wrongCall(problems.joined(separator: "\n")) }
         let client = DataverseClient(configuration, http: rooms.httpClient, now: SystemTime.monotonic)
@@ -143,7 +151,7 @@ struct HubServer {
             dispatcher: DeviceDispatcher(devices: rooms.devices, now: SystemTime.wall),
             configuration: ConnectorConfiguration(
                 hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
-                pagesURL: "http://127.0.0.1:\(httpPort)", pollInterval: settings.crmPollInterval),
+                pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits, pollInterval: settings.config.commandPollInterval),
             clock: ConnectorClock(wall: SystemTime.wall, monotonic: SystemTime.monotonic), log: Logger(label: "crm"))
     }
 
@@ -160,6 +168,14 @@ struct HubServer {
             group.addTask { await rooms.live.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }
+        }
+    }
+
+    private static func trouble(_ health: ConnectorPace.Health?) -> String {
+        switch health {
+        case .healthy?: ""
+        case .waiting(let sentence)?, .needsAttention(let sentence)?: sentence
+        case nil: "the connector does not run: start the hub without --without-connector"
         }
     }
 
