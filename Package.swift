@@ -187,6 +187,12 @@ let package = Package(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
         tests(
+            "Devices", "Tests/CloudHub/DevicesTests",
+            [
+                "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON",
+                "Primitives", logging,
+            ]),
+        tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
