@@ -150,7 +150,7 @@ let package = Package(
             ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
-            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, httpTypes, nioCore, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
@@ -203,6 +203,12 @@ let package = Package(
             [
                 "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON",
                 "Primitives", logging,
+            ]),
+        tests(
+            "ServiceAPI", "Tests/CloudHub/ServiceAPITests",
+            [
+                "ServiceAPI", "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract",
+                "JSON", "Primitives", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging,
             ]),
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
