@@ -43,6 +43,7 @@ let mustache = Target.Dependency.product(name: "Mustache", package: "swift-musta
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 
 let package = Package(
@@ -137,7 +138,7 @@ let package = Package(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, nioCore, logging,
+                "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -173,7 +174,11 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
-        tests("Faults", "Tests/CloudHub/FaultsTests", ["Faults", "SQLiteHubStore", "DeskTestKit", "Telemetry", "Primitives"]),
+        tests(
+            "Faults", "Tests/CloudHub/FaultsTests",
+            [
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+            ]),
         tests(
             "CRM", "Tests/CloudHub/CRMTests",
             [
@@ -193,8 +198,15 @@ let package = Package(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
         tests(
+            "Devices", "Tests/CloudHub/DevicesTests",
+            [
+                "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON",
+                "Primitives", logging,
+            ]),
+        tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
+        tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )

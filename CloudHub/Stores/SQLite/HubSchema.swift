@@ -4,6 +4,7 @@ public enum HubSchema {
     /// Steps of `hub.sqlite`.
     public static let hub: [Migration] = [
         registryMigration,
+        devicesMigration,
         SQLiteFaultStore.migration,
         SQLiteConnectorStore.migration,
     ]
