@@ -178,7 +178,11 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
-        tests("Faults", "Tests/CloudHub/FaultsTests", ["Faults", "SQLiteHubStore", "DeskTestKit", "Telemetry", "Primitives"]),
+        tests(
+            "Faults", "Tests/CloudHub/FaultsTests",
+            [
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+            ]),
         tests(
             "CRM", "Tests/CloudHub/CRMTests",
             [
