@@ -43,7 +43,8 @@ enum PrometheusText {
     static func render(_ metrics: [Metric]) -> String {
         var text = ""
         for metric in metrics {
-            text += "# HELP \(metric.name) \(escaped(metric.help, quotes: false))\n# TYPE \(metric.name) \(metric.kind.rawValue)\n"
+            text +=
+                "# HELP \(metric.name) \(escaped(metric.help, quotes: false))\n# TYPE \(metric.name) \(metric.kind.rawValue)\n"
             for sample in metric.samples {
                 let labels = sample.labels.sorted { $0.key < $1.key }
                     .map { "\($0.key)=\"\(escaped($0.value, quotes: true))\"" }.joined(separator: ",")

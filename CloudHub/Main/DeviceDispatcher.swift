@@ -67,7 +67,9 @@ final class DeviceDispatcher: CommandDispatcher {
         case .completed: resume(outcome.messageID, with: .delivered)
         case .expired: resume(outcome.messageID, with: .expired)
         case .deliveryCountExceeded:
-            resume(outcome.messageID, with: .failed("the device took the message \(DeviceHub.deliveriesMax) times and never acknowledged it"))
+            resume(
+                outcome.messageID,
+                with: .failed("the device took the message \(DeviceHub.deliveriesMax) times and never acknowledged it"))
         case .purged:
             resume(outcome.messageID, with: .failed("the message was taken out of the device's queue"))
         }
@@ -91,7 +93,9 @@ struct MessageSender {
         let expiresAt = now() + lifetime
         try await devices.sendCloudToDevice(
             target, message: C2DMessage(id: id, properties: bag, payload: payload, expiresAt: expiresAt))
-        return ["device": .string(target.device.text), "messageId": .string(id), "expires": .string(expiresAt.description)]
+        return [
+            "device": .string(target.device.text), "messageId": .string(id), "expires": .string(expiresAt.description),
+        ]
     }
 }
 

@@ -1,6 +1,7 @@
 import Certificates
 import Listeners
 import Logging
+import NIOCore
 import NIOSSL
 import Primitives
 import Synchronization

@@ -61,14 +61,18 @@ final class HubHealth: Sendable {
             Metric("fieldline_log_bytes", .gauge, "Bytes of events kept.", Double(bytes)),
             Metric("fieldline_log_commits_total", .counter, "Groups committed.", Double(counters.commits)),
             Metric("fieldline_log_commit_seconds_total", .counter, "Time spent committing.", counters.commitSeconds),
-            Metric("fieldline_log_failed_commits_total", .counter, "Commits that failed.", Double(counters.failedCommits)),
-            Metric("fieldline_log_repeats_total", .counter, "Records dropped as repeats.", Double(counters.repeatsDropped)),
+            Metric(
+                "fieldline_log_failed_commits_total", .counter, "Commits that failed.", Double(counters.failedCommits)),
+            Metric(
+                "fieldline_log_repeats_total", .counter, "Records dropped as repeats.", Double(counters.repeatsDropped)),
             Metric("fieldline_log_quarantined_total", .counter, "Records quarantined.", Double(counters.quarantined)),
         ]
         if let status = try? await faults.queueStatus() {
-            metrics.append(Metric("fieldline_alert_queue", .gauge, "Alerts that wait for the CRM.", Double(status.waiting)))
             metrics.append(
-                Metric("fieldline_alert_dead_letters", .gauge, "Alerts that the CRM refused.", Double(status.deadLetters)))
+                Metric("fieldline_alert_queue", .gauge, "Alerts that wait for the CRM.", Double(status.waiting)))
+            metrics.append(
+                Metric(
+                    "fieldline_alert_dead_letters", .gauge, "Alerts that the CRM refused.", Double(status.deadLetters)))
         }
         if let counts = parts.withLock({ $0.listener })?.counts { metrics += Self.listenerMetrics(counts) }
         return metrics
@@ -80,7 +84,9 @@ final class HubHealth: Sendable {
             Metric("fieldline_connects_refused_total", .counter, "Devices refused.", Double(counts.connectsRefused)),
             Metric("fieldline_messages_total", .counter, "Messages received.", Double(counts.messagesReceived)),
             Metric("fieldline_received_bytes_total", .counter, "Bytes received.", Double(counts.bytesReceived)),
-            Metric("fieldline_acknowledgements_total", .counter, "Messages acknowledged.", Double(counts.acknowledgementsSent)),
+            Metric(
+                "fieldline_acknowledgements_total", .counter, "Messages acknowledged.",
+                Double(counts.acknowledgementsSent)),
             Metric(
                 "fieldline_closed_total", .counter, "Connections closed by the hub, by reason.",
                 samples: counts.closesByReason.sorted { $0.key < $1.key }

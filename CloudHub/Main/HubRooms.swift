@@ -3,6 +3,7 @@ import Devices
 import EventLog
 import Faults
 import Health
+import HubConfig
 import Hummingbird
 import Listeners
 import LiveState
@@ -39,14 +40,15 @@ struct HubRooms: Sendable {
             now: SystemTime.wall)
         let connected = ConnectedDevices { registry.gateway(of: $0) }
         let devices = try await DeviceHub(
-            registry: registry, connected: connected, store: SQLiteDeviceStore(database: stores.database),
+            registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
             clock: SystemTime.wall, logger: Logger(label: "devices"))
         let live = LiveState(log: log)
         let desk = try ServiceDesk(
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))
         let faults = SQLiteFaultStore(stores.database)
         let runtime = try await FaultRuntime(
-            log: log, store: faults, rules: settings.config.rules, now: SystemTime.wall, logger: Logger(label: "faults"))
+            log: log, store: faults, rules: settings.config.rules, now: SystemTime.wall, logger: Logger(label: "faults")
+        )
         let pages = try WebPages(
             source: PageAdapter(registry: registry, devices: devices, live: live, desk: desk), now: SystemTime.wall)
         let health = HubHealth(log: log, faults: faults, connected: connected)

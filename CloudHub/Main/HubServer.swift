@@ -20,6 +20,7 @@ import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
 import Sessions
+import Synchronization
 import UnixSignals
 import WebUI
 
@@ -84,7 +85,8 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         return try await started("HTTP", at: settings.http) {
-            try await WebServer.start(router, at: settings.http, tls: nil, group: group, logger: Self.quiet("http"))
+            try await WebServer.start(
+                router, at: settings.http, tls: TLSConfiguration?.none, group: group, logger: Self.quiet("http"))
         }
     }
 
@@ -123,7 +125,8 @@ struct HubServer {
             return try await start()
         } catch {
             throw CommandFailure.failed(
-                "the \(name) listener cannot be opened at \(address): \(error); stop what uses that port, or choose another")
+                "the \(name) listener cannot be opened at \(address): \(error); stop what uses that port, or choose another"
+            )
         }
     }
 
@@ -135,7 +138,9 @@ struct HubServer {
             running: Verbs.RunningHub(
                 devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
                 rules: settings.ruleTable, backup: { try BackupFiles.make(of: directory, to: $0) }))
-        return try await ControlServer.start(path: directory.socket, group: group) { try await verbs.perform($0, send: $1) }
+        return try await ControlServer.start(path: directory.socket, group: group) {
+            try await verbs.perform($0, send: $1)
+        }
     }
 
     // MARK: what runs by itself
@@ -151,7 +156,8 @@ struct HubServer {
             dispatcher: DeviceDispatcher(devices: rooms.devices, now: SystemTime.wall),
             configuration: ConnectorConfiguration(
                 hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
-                pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits, pollInterval: settings.config.commandPollInterval),
+                pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits,
+                pollInterval: settings.config.commandPollInterval),
             clock: ConnectorClock(wall: SystemTime.wall, monotonic: SystemTime.monotonic), log: Logger(label: "crm"))
     }
 

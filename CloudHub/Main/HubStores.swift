@@ -22,7 +22,7 @@ struct HubStores: Sendable {
     static func open(_ directory: DataDirectory, address: HubAddress) async throws -> HubStores {
         let database = try HubDatabase(path: directory.hubDatabase, schema: HubSchema.hub)
         let registry = try await DeviceRegistry(
-            store: SQLiteRegistryStore(database: database), hostNames: [address.hostname], clock: SystemTime.wall)
+            store: SQLiteRegistryStore(database), hostNames: [address.hostname], clock: SystemTime.wall)
         return HubStores(address: address, database: database, registry: registry)
     }
 

@@ -40,7 +40,8 @@ struct PageAdapter: PageSource {
         case .resetThermostat:
             try await desk.createCommand("Reset Thermostat", on: alert, by: user)
         case .setValues(let values):
-            try await desk.createCommand("Set Values", parameters: JSONObjectText("Reading", values), on: alert, by: user)
+            try await desk.createCommand(
+                "Set Values", parameters: JSONObjectText("Reading", values), on: alert, by: user)
         case .notification(let message):
             try await desk.createCommand(
                 "Notification", parameters: JSONObjectText(["Message": message]), on: alert, by: user)

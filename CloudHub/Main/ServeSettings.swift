@@ -7,6 +7,7 @@ import Primitives
 import Rules
 import SQLiteHubStore
 import ServiceDesk
+import Telemetry
 
 /// What `serve` was asked to do: the configuration file, with the command line's words over it.
 struct ServeSettings: Sendable {
@@ -25,10 +26,12 @@ struct ServeSettings: Sendable {
         let usesDefaultData = command.common.data == DataDirectory.defaultPath
         let directory = DataDirectory(path: usesDefaultData ? config.dataDirectory : command.common.data)
         let known = HubAddress.load(from: directory.address)?.hostname
-        let http = try address("--http", command.http, else: config.listeners.http ?? HostPort(host: "127.0.0.1", port: 0))
+        let http = try address(
+            "--http", command.http, else: config.listeners.http ?? HostPort(host: "127.0.0.1", port: 0))
         guard http.isLoopback else {
             throw CommandFailure.wrongCall(
-                "--http \(http): plain HTTP is served on a loopback address only, such as 127.0.0.1:8088; use --https for others")
+                "--http \(http): plain HTTP is served on a loopback address only, such as 127.0.0.1:8088; use --https for others"
+            )
         }
         return ServeSettings(
             directory: directory, hostname: command.hostname ?? config.hostname ?? known ?? "localhost", config: config,
@@ -86,7 +89,8 @@ struct ServeSettings: Sendable {
                 clientSecret: desk.clientSecret)
         }
         guard let bytes = PrivateFile.read(crm.clientSecretFile) else {
-            throw .failed("the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
+            throw .failed(
+                "the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
         }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
         return DataverseConfiguration(

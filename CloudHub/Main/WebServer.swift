@@ -1,4 +1,6 @@
+import HubConfig
 import Hummingbird
+import HummingbirdCore
 import HummingbirdTLS
 import Logging
 import NIOCore

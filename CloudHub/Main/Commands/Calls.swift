@@ -12,7 +12,11 @@ struct HubCall: Sendable {
     /// One answer.
     func result(_ verb: String, _ arguments: JSONObject = [:]) async throws -> JSONValue {
         var result = JSONValue.null
-        try await stream(verb, arguments) { _ in true } done: { result = $0 }
+        try await stream(verb, arguments) { _ in
+            true
+        } done: {
+            result = $0
+        }
         return result
     }
 
@@ -22,12 +26,14 @@ struct HubCall: Sendable {
     ) async throws {
         guard directory.isSetUp else {
             throw CommandFailure.failed(
-                "\(directory.path) holds no hub data; start a hub there first: cloud-hub serve --data \(directory.path)")
+                "\(directory.path) holds no hub data; start a hub there first: cloud-hub serve --data \(directory.path)"
+            )
         }
         let request = ControlRequest(verb: verb, arguments: arguments)
         do {
             if let lock = try directory.tryLock() {
-                try await withExtendedLifetime(lock) { done(try await offline(request)) }
+                defer { withExtendedLifetime(lock) {} }
+                done(try await offline(request))
             } else {
                 try ControlClient(path: directory.socket).call(request) { answer in
                     switch answer {

@@ -43,6 +43,7 @@ struct ServeCommand: AsyncParsableCommand {
             throw CommandFailure.failed(
                 "another hub holds \(settings.directory.path); stop it, or choose another data directory with --data")
         }
-        try await withExtendedLifetime(lock) { try await HubServer.run(settings) }
+        defer { withExtendedLifetime(lock) {} }
+        try await HubServer.run(settings)
     }
 }

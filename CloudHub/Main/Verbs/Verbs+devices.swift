@@ -14,14 +14,16 @@ extension Verbs {
             let parentID = try deviceID(request, "parent")
             guard let record = registry.device(parentID), record.capabilities.iotEdge else {
                 throw ControlError(
-                    "\(parentID) is no gateway of this hub; create it with: cloud-hub device create \(parentID) --gateway")
+                    "\(parentID) is no gateway of this hub; create it with: cloud-hub device create \(parentID) --gateway"
+                )
             }
             parent = record
         }
         var draft = DeviceDraft(id: id, isGateway: request.isSet("gateway"), parent: parent)
         if let text = request.text("thumbprint") {
             guard let thumbprint = Thumbprint(text) else {
-                throw ControlError("'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
+                throw ControlError(
+                    "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
             }
             draft.authentication = .selfSigned(primary: thumbprint, secondary: nil)
         }

@@ -2,6 +2,7 @@ import Control
 import Faults
 import JSON
 import Primitives
+import Telemetry
 
 extension Verbs {
     /// Open faults, newest first.

@@ -3,6 +3,7 @@ import EventLog
 import HubContract
 import JSON
 import Primitives
+import Registry
 
 extension Verbs {
     /// Streams events as they are stored: of one device or of all, from now or from the oldest kept one.
