@@ -79,6 +79,7 @@ let package = Package(
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
+        room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "CMosquitto", logging]),
@@ -92,8 +93,8 @@ let package = Package(
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "CMosquitto", "COpenSSL",
-                logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
+                "CMosquitto", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
@@ -163,6 +164,8 @@ let package = Package(
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )
