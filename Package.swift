@@ -28,6 +28,7 @@ func library(_ name: String, _ path: String, pkgConfig: String, apt: String) -> 
 
 let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
+let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
@@ -39,6 +40,7 @@ let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummi
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
+let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
@@ -58,6 +60,7 @@ let package = Package(
         .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.0"),
         .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.0"),
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
+        .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache.git", from: "2.1.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
@@ -79,7 +82,6 @@ let package = Package(
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
-        room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "CMosquitto", logging]),
@@ -136,17 +138,17 @@ let package = Package(
             ]),
         room(
             "CRM", "CloudHub/CRM",
-            ["Primitives", "JSON", "Telemetry", "Faults", httpClient, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "Telemetry", "Faults", httpClient, nioCore, nioHTTP1, crypto, logging]),
         room(
             "ServiceDesk", "CloudHub/ServiceDesk",
-            ["Primitives", "JSON", grdb, hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
             ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
-            ["Primitives", "JSON", "Telemetry", hummingbird, mustache, nioCore, crypto, logging]),
-        room("Control", "CloudHub/Control", ["Primitives", "JSON", nioCore, nioPosix, logging]),
+            ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
+        room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
@@ -163,9 +165,21 @@ let package = Package(
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        room(
+            "DeskTestKit", "Tests/Support/DeskTestKit",
+            ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        tests(
+            "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
+        tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
+        tests("Tidy", "Tests/Tidy"),
+        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        tests(
+            "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
+            ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
     ],
     swiftLanguageModes: [.v6]
 )

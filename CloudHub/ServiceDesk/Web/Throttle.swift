@@ -1,0 +1,77 @@
+import Synchronization
+
+/// Answers that refuse requests on demand, so that clients can be tried against Dataverse's service protection.
+///
+/// Source: Dataverse developer documentation, "Service protection API limits".
+public final class Throttle: Sendable {
+    public enum Kind: Sendable, CaseIterable {
+        /// More than 6000 requests in five minutes.
+        case requests
+        /// More than twenty minutes of execution time in five minutes.
+        case executionTime
+        /// More than 52 requests at once.
+        case concurrency
+        /// 503: the service is being moved.
+        case unavailable
+        /// 403: the application user lacks a privilege.
+        case forbidden
+    }
+
+    private struct Pending {
+        let kind: Kind
+        let retryAfterSeconds: Int
+        var count: Int
+    }
+
+    private let pending = Mutex<Pending?>(nil)
+
+    public init() {}
+
+    /// Refuses the next `count` requests to the Web API; zero ends it.
+    public func refuseNext(_ count: Int, _ kind: Kind, retryAfterSeconds: Int = 1) {
+        pending.withLock {
+            $0 = count > 0 ? Pending(kind: kind, retryAfterSeconds: retryAfterSeconds, count: count) : nil
+        }
+    }
+
+    /// How many requests are still to be refused.
+    public var remaining: Int { pending.withLock { $0?.count ?? 0 } }
+
+    func next() -> DeskAnswer? {
+        let taken = pending.withLock { pending -> Pending? in
+            guard var current = pending else { return nil }
+            current.count -= 1
+            pending = current.count > 0 ? current : nil
+            return current
+        }
+        guard let taken else { return nil }
+        var answer = DeskAnswer(Self.error(taken.kind))
+        if taken.kind != .forbidden {
+            answer.headers.append((name: "Retry-After", value: String(taken.retryAfterSeconds)))
+        }
+        return answer
+    }
+
+    private static func error(_ kind: Kind) -> DataverseError {
+        switch kind {
+        case .requests:
+            DataverseError(
+                429, "0x80072322",
+                "Number of requests exceeded the limit of 6000 over time window of 300 seconds.")
+        case .executionTime:
+            DataverseError(
+                429, "0x80072321",
+                "Combined execution time of incoming requests exceeded limit of 1,200,000 milliseconds over time window "
+                    + "of 300 seconds. Decrease number of concurrent requests or reduce the duration of requests and "
+                    + "try again later.")
+        case .concurrency:
+            DataverseError(429, "0x80072326", "Number of concurrent requests exceeded the limit of 52.")
+        case .unavailable: DataverseError(503, "0x8005f103", "The service is unavailable.")
+        case .forbidden:
+            DataverseError(
+                403, "0x80040220",
+                "Principal user is missing prvCreatemsdyn_iotalert privilege for entity "
+                    + "'msdyn_iotalert'")
+        }
+    }
+}

@@ -1,0 +1,63 @@
+/// Why a connection ended, in words for the operator.
+public enum DisconnectReason: Hashable, Sendable {
+    /// The device sent DISCONNECT.
+    case leftByItself
+    /// The socket closed or failed without a DISCONNECT.
+    case connectionLost
+    /// Nothing came for one and a half times the keep-alive.
+    case keepAliveExpired
+    /// The same identity connected again; IoT Hub's 400027.
+    case takenOver
+    /// The SAS token that opened the connection has run out.
+    case tokenExpired
+    case deviceDisabled
+    case deviceRemoved
+    /// Its keys or thumbprints were changed.
+    case credentialsChanged
+    /// The bytes or the packets broke MQTT 3.1.1; the sentence says how.
+    case protocolViolation(String)
+    /// Well-formed, but nothing that an IoT Hub takes; the sentence says what.
+    case refused(String)
+    /// It read so slowly that what waits for it passed the limit.
+    case tooSlow
+    case hubStopping
+
+    /// Whether the will is withheld: only a DISCONNECT does that. Source: MQTT 3.1.1 section 3.1.2.5.
+    public var isClean: Bool { self == .leftByItself }
+
+    /// What is wrong, and what to do where something can be done.
+    public var sentence: String {
+        switch self {
+        case .leftByItself: "the device disconnected"
+        case .connectionLost: "the connection was lost"
+        case .keepAliveExpired: "nothing was heard for one and a half times the keep-alive"
+        case .takenOver: "the same identity connected again; use one connection per device identity"
+        case .tokenExpired: "the SAS token expired; the device must connect with a new one"
+        case .deviceDisabled: "the device was disabled in the registry"
+        case .deviceRemoved: "the device was removed from the registry"
+        case .credentialsChanged: "the device's credentials were changed"
+        case .protocolViolation(let what): "the device broke the MQTT protocol: \(what)"
+        case .refused(let what): "the device asked for something this hub does not take: \(what)"
+        case .tooSlow: "the device does not read what is sent to it"
+        case .hubStopping: "the hub is stopping"
+        }
+    }
+
+    /// A short constant name for metrics; never made of what a peer sent.
+    public var label: String {
+        switch self {
+        case .leftByItself: "left"
+        case .connectionLost: "lost"
+        case .keepAliveExpired: "keep_alive"
+        case .takenOver: "taken_over"
+        case .tokenExpired: "token_expired"
+        case .deviceDisabled: "disabled"
+        case .deviceRemoved: "removed"
+        case .credentialsChanged: "credentials_changed"
+        case .protocolViolation: "protocol"
+        case .refused: "refused"
+        case .tooSlow: "too_slow"
+        case .hubStopping: "stopping"
+        }
+    }
+}

@@ -1,0 +1,70 @@
+# Two commands do everything on a fresh Debian 12 machine with Swift 6.3: `make demo` and `make test`.
+# Each installs what it needs first (Tests/Support/setup prints the apt line) and touches no system service.
+
+SWIFT ?= swift
+CONFIG ?= debug
+BUILD := $(SWIFT) build -c $(CONFIG)
+VENV := .venv
+
+.PHONY: demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools clean-venv
+
+demo: setup tools
+	$(BUILD) --product cloud-hub
+	$(BUILD) --product edge-agent
+	python3 Deploy/dev/demo.py --programs "$$($(BUILD) --show-bin-path)" $(if $(ONCE),--once)
+
+# The whole suite: unit and golden tests, then the black-box tests on real parts.
+test: setup tools venv
+	$(BUILD) --build-tests
+	$(SWIFT) test -c $(CONFIG) --skip-build --no-parallel
+	Tests/Fuzz/run.sh 20
+	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -x --durations=10 Tests/EndToEnd Tests/Compatibility
+
+# The subset for working: everything in one process, no venv, no program started but local brokers.
+test-fast: setup tools
+	$(SWIFT) test -c $(CONFIG) --skip "Certificates|Slow"
+
+lint: setup-lint
+	$(SWIFT) format lint --strict --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
+	sh -n Tests/Support/setup Tests/Support/tools
+	python3 -m compileall -q Deploy/dev Tests/EndToEnd Tests/Compatibility Tests/Support
+
+format:
+	$(SWIFT) format --in-place --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
+
+# Figures and ratios against a peer in the same run; never fails for being slow.
+bench: setup tools
+	$(SWIFT) build -c release --product cloud-hub
+	$(SWIFT) build -c release --product edge-agent
+	$(SWIFT) build -c release --product hub-bench
+	python3 Tests/Benchmarks/bench.py --programs "$$($(SWIFT) build -c release --show-bin-path)"
+
+# Hour-long loops: the kill tests with many more rounds, the fuzzer for an hour.
+soak: setup tools venv
+	$(BUILD) --build-tests
+	PROGRAMS="$$($(BUILD) --show-bin-path)" KILLS=1000 $(VENV)/bin/python -m pytest -q -x Tests/EndToEnd -k "Kill or kill"
+	Tests/Fuzz/run.sh 3600
+
+fuzz: setup
+	Tests/Fuzz/run.sh $(or $(SECONDS),60)
+
+# One DocC archive a room below docs-out/.
+docs: setup
+	Tests/Support/docs
+
+setup:
+	Tests/Support/setup build
+
+setup-lint:
+	Tests/Support/setup lint
+
+# Peers that only tests and the demo start: unpacked below .build/tools, never installed as a service.
+tools: setup
+	Tests/Support/tools
+
+build: setup
+	$(BUILD)
+
+venv: setup
+	Tests/Support/setup venv
+	Tests/Support/venv $(VENV)

@@ -1,0 +1,15 @@
+/// The length of a packet's body: seven bits a byte, lowest first, the high bit says "more follows".
+/// Source: MQTT 3.1.1 section 2.2.3, table 2.4.
+enum RemainingLength {
+    static let valueMax = 268_435_455
+    static let bytesMax = 4
+
+    static func encodedBytes(of value: Int) -> Int {
+        switch value {
+        case ...127: 1
+        case ...16_383: 2
+        case ...2_097_151: 3
+        default: 4
+        }
+    }
+}

@@ -1,0 +1,122 @@
+import Foundation
+import Testing
+
+/// Tests about the source itself: the rules of CONTRIBUTING.md that a machine can hold.
+@Suite struct TidyTests {
+    private let tree = SourceTree()
+    private static let houses = ["Protocol", "EdgeAgent", "CloudHub"]
+
+    @Test func everyRoomHasARowAndEveryRowARoom() throws {
+        let rooms = Set(try tree.rooms().map(\.name))
+        let rows = Set(try tree.importTable().keys)
+        #expect(rooms.count > 20, "the manifest could not be read")
+        #expect(rows.subtracting(rooms) == [], "rows of ARCHITECTURE.md without a room")
+        #expect(rooms.subtracting(rows) == [], "rooms without a row in ARCHITECTURE.md")
+    }
+
+    @Test func everyImportIsAllowedByTheTable() throws {
+        let table = try tree.importTable()
+        for room in try tree.rooms() {
+            let allowed = table[room.name] ?? []
+            for file in try tree.swiftFiles(below: [room.path]) {
+                for module in imports(of: file) where !allowed.contains(module) {
+                    Issue.record("\(file.path) imports \(module), which the row of \(room.name) does not allow")
+                }
+            }
+        }
+    }
+
+    @Test func theTableAllowsNothingThatNobodyUses() throws {
+        let table = try tree.importTable()
+        for room in try tree.rooms() {
+            let used = Set(try tree.swiftFiles(below: [room.path]).flatMap(imports(of:)))
+            let unused = (table[room.name] ?? []).subtracting(used)
+            #expect(unused == [], "the row of \(room.name) allows what it does not use")
+        }
+    }
+
+    @Test func theHousesDoNotImportEachOther() throws {
+        let rooms = try tree.rooms()
+        let owner = Dictionary(uniqueKeysWithValues: rooms.map { ($0.name, $0.path.split(separator: "/")[0]) })
+        for room in rooms {
+            let house = room.path.split(separator: "/")[0]
+            for module in try tree.swiftFiles(below: [room.path]).flatMap(imports(of:)) {
+                guard let other = owner[module] else { continue }
+                #expect(other == house || other == "Protocol", "\(room.name) of \(house) imports \(module) of \(other)")
+            }
+        }
+    }
+
+    @Test func noFileIsTooLongAndNoLineIsTooWide() throws {
+        for file in try tree.swiftFiles(below: Self.houses + ["Tests"]) {
+            #expect(file.lines.count <= 600, "\(file.path) has \(file.lines.count) lines")
+            for (index, line) in file.lines.enumerated() where line.count > 120 {
+                Issue.record("\(file.path):\(index + 1) has \(line.count) columns")
+            }
+        }
+    }
+
+    @Test func callsThatWeDoNotUseAreNotUsed() throws {
+        let banned: [(call: String, instead: String)] = [
+            ("try!", "throw, or precondition with a sentence"),
+            ("as!", "a typed pattern"),
+            ("Task.detached", "a task with an owner"),
+            ("Thread.sleep", "waiting for the thing"),
+            ("FIXME", "mend it"),
+            ("TODO", "an issue"),
+            ("fatalError(", "preconditionFailure with a sentence"),
+        ]
+        for file in try tree.swiftFiles(below: Self.houses) {
+            for (index, line) in file.lines.enumerated() {
+                for rule in banned where code(of: line).contains(rule.call) {
+                    Issue.record("\(file.path):\(index + 1) uses \(rule.call); instead: \(rule.instead)")
+                }
+            }
+        }
+    }
+
+    @Test func theProtocolHouseHasNoClockSocketOrFile() throws {
+        let banned = [
+            "Date()", "ContinuousClock", "SuspendingClock", "Task.sleep", "clock_gettime", "socket(", "open(",
+        ]
+        for file in try tree.swiftFiles(below: ["Protocol"]) {
+            for (index, line) in file.lines.enumerated() {
+                for call in banned where code(of: line).contains(call) {
+                    Issue.record("\(file.path):\(index + 1) uses \(call)")
+                }
+            }
+        }
+    }
+
+    @Test func theRootHoldsOnlyWhatIsListed() throws {
+        let expected: Set<String> = [
+            ".ci", ".git", ".gitignore", ".swift-format", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md",
+            "CloudHub", "Deploy", "EdgeAgent", "LICENSE", "Makefile", "Package.swift", "Protocol", "README.md", "Tests",
+        ]
+        let made: Set<String> = [".build", ".venv", "Package.resolved", ".swiftpm", "docs-out"]
+        let entries = try FileManager.default.contentsOfDirectory(atPath: tree.root.path)
+        let strangers = Set(entries).subtracting(expected).subtracting(made).filter { !$0.hasPrefix(".build") }
+        #expect(strangers == [])
+    }
+
+    /// The checks above can fail: a planted import and a planted call are both found by the same functions.
+    @Test func aPlantedImportIsSeen() {
+        let planted = SourceTree.SourceFile(
+            path: "planted.swift",
+            lines: ["public import Alpha", "@preconcurrency import Beta", "import struct Gamma.T"])
+        #expect(imports(of: planted) == ["Alpha", "Beta", "Gamma"])
+        #expect(code(of: "let x = try! y()  // fine?").contains("try!"))
+        #expect(!code(of: "/// never try! this").contains("try!"))
+    }
+
+    private func imports(of file: SourceTree.SourceFile) -> [String] {
+        let pattern =
+            #/^(?:@\w+(?:\([^)]*\))?\s+)*(?:public |internal |package |private |fileprivate )?import\s+(?:struct |class |enum |func |protocol |typealias |let |var )?(\w+)/#
+        return file.lines.compactMap { line in line.firstMatch(of: pattern).map { String($0.1) } }
+    }
+
+    /// The line without its comment.
+    private func code(of line: String) -> String {
+        line.range(of: "//").map { String(line[..<$0.lowerBound]) } ?? line
+    }
+}
