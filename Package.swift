@@ -82,12 +82,13 @@ let package = Package(
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
+        room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
-            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "CMosquitto", logging]),
+            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CMosquitto", logging]),
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
-            ["Primitives", "Telemetry", "SouthboundAPI", "CModbus", logging]),
+            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
@@ -102,12 +103,13 @@ let package = Package(
             "AgentConfig", "EdgeAgent/AgentConfig",
             ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", toml]),
         room(
-            "SimulatedSensors", "EdgeAgent/SimulatedSensors", ["Primitives", "JSON", "CMosquitto", "CModbus", logging]),
+            "SimulatedSensors", "EdgeAgent/SimulatedSensors",
+            ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
         program(
             "edge-agent", "EdgeAgent/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT",
-                "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
+                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
                 "SimulatedSensors", logging, argumentParser,
             ]),
 

@@ -1,0 +1,177 @@
+import CMosquitto
+import DriverRuntime
+import Glibc
+import Logging
+import Primitives
+import SouthboundAPI
+import Telemetry
+
+/// The driver's thread: connects, reads, delivers, and only then writes. Confined to that thread.
+final class BrokerLink {
+    /// Packets read before they are delivered together.
+    static let readsMax = 512
+    static let connectTimeout = Duration.seconds(5)
+    static let acceptTimeout = Duration.seconds(10)
+
+    struct Surroundings {
+        let mailbox: Mailbox
+        let sink: any ReadingSink
+        let clock: DriverClock
+        let logger: Logger
+    }
+
+    /// Why a connection ended, in the operator's words.
+    struct Ending: Error {
+        let reason: String
+        let advice: String
+    }
+
+    let config: LocalMQTTConfig
+    let answerFilters: [String]
+    let mailbox: Mailbox
+    let sink: any ReadingSink
+    let clock: DriverClock
+    let logger: Logger
+
+    var reader: MessageReader
+    var repeats: RepeatFilter
+    var desk = CommandDesk()
+    var health = BrokerHealth()
+    var warnings = WarningLimiter()
+    private var backoff: Backoff
+    private var random = SystemRandomNumberGenerator()
+    /// What was logged last about a broker that cannot be reached, so that a long outage is one line and not thousands.
+    private var loggedEnding: String?
+    var isSubscribed = false
+
+    // Of the current connection.
+    var readings: [Reading] = []
+    var qos1Count = 0
+    var stamp = MessageReader.Stamp(time: .never, clock: .unset, quality: .good)
+    var connectAnswer: (code: Int32, sessionPresent: Bool)?
+    /// Actuations that the broker has not confirmed, by message id.
+    var unconfirmed: [Int32: Mailbox.Actuating] = [:]
+
+    init(config: LocalMQTTConfig, answerFilters: [String], surroundings: Surroundings) {
+        self.config = config
+        self.answerFilters = answerFilters
+        mailbox = surroundings.mailbox
+        sink = surroundings.sink
+        clock = surroundings.clock
+        logger = surroundings.logger
+        reader = MessageReader(config: config)
+        repeats = surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0) } ?? RepeatFilter()
+        backoff = Backoff(first: config.reconnectFirst, most: config.reconnectMost)
+        for device in config.topics.compactMap(\.device) { health.heardOf(device) }
+    }
+
+    /// Returns when the driver is stopped.
+    func run() {
+        while !mailbox.isStopping {
+            do throws(Ending) {
+                try connection()
+            } catch {
+                ended(error)
+                pause(for: backoff.next(using: &random))
+            }
+        }
+        for ended in desk.stopped() { reply(ended) }
+        for command in mailbox.takeAllCommands() {
+            mailbox.end(command.id, .failed(reason: "the gateway stopped before the command was sent"))
+        }
+    }
+
+    /// One connection from its beginning to its end; returns without an error only when the driver is stopped.
+    private func connection() throws(Ending) {
+        let context = Unmanaged.passUnretained(self).toOpaque()
+        guard let handle = MosquittoHandle(clientID: config.clientID, cleanSession: false, context: context) else {
+            throw Ending(reason: "libmosquitto gave no client", advice: "the gateway is short of memory")
+        }
+        handle.set(Self.callbacks)
+        if let userName = config.userName { handle.setCredentials(userName: userName, password: config.password) }
+        connectAnswer = nil
+        readings.removeAll(keepingCapacity: true)
+        defer { connectionOver() }
+        try openSocket(handle)
+        try awaitAcceptance(handle)
+        guard let answer = connectAnswer else { return }
+        accepted(answer)
+        try subscribe(handle, sessionPresent: answer.sessionPresent)
+        try serve(handle)
+        handle.disconnect()
+        _ = handle.write()
+    }
+
+    private func accepted(_ answer: (code: Int32, sessionPresent: Bool)) {
+        repeats.connected(sessionPresent: answer.sessionPresent)
+        backoff.reset()
+        loggedEnding = nil
+        mailbox.count { $0.connections += 1 }
+        logger.info(
+            "connected to the local broker", metadata: ["session": answer.sessionPresent ? "resumed" : "new"])
+    }
+
+    /// What was handed to the library and not confirmed: actuations are sent again, commands are not.
+    private func connectionOver() {
+        mailbox.giveBack(unconfirmed.sorted { $0.key < $1.key }.map(\.value))
+        unconfirmed.removeAll()
+        for ended in desk.linkLost() { reply(ended) }
+    }
+
+    func reply(_ ended: CommandDesk.Ended) {
+        switch ended.outcome {
+        case .executed(let answer): mailbox.end(ended.id, .executed(answer: answer))
+        case .failed(let reason): mailbox.end(ended.id, .failed(reason: reason))
+        }
+    }
+
+    /// Says it once until it changes, and tells the core which devices cannot be heard.
+    private func ended(_ ending: Ending) {
+        if loggedEnding == ending.reason {
+            let silent = health.brokerLost()
+            report(
+                silent, reason: "the local broker at \(config.host):\(config.port) cannot be reached: \(ending.reason)")
+        } else {
+            loggedEnding = ending.reason
+            logger.warning(
+                "no connection to the local broker; will keep trying",
+                metadata: ["reason": "\(ending.reason)", "advice": "\(ending.advice)"])
+        }
+    }
+
+    private func report(_ devices: [DeviceID], reason: String) {
+        guard !devices.isEmpty else { return }
+        let (time, quality) = clock.wall()
+        let changes = devices.map {
+            DeviceHealth(device: $0, answers: false, reason: reason, time: time, clock: quality)
+        }
+        do {
+            try sink.accept(Delivery(driver: config.name, readings: [], health: changes))
+        } catch {
+            health.notReported(devices)
+        }
+    }
+
+    /// Waits for the next try; commands still expire on time.
+    private func pause(for duration: Duration) {
+        let end = clock.monotonic() + duration
+        while !mailbox.isStopping {
+            let now = clock.monotonic()
+            expireCommands(now: now)
+            guard now < end else { return }
+            mailbox.wake.wait(until: [mailbox.nextDeadline, desk.nextDeadline, end].compactMap { $0 }.min() ?? end)
+        }
+    }
+
+    func expireCommands(now: MonotonicInstant) {
+        for command in mailbox.takeCommands(0, now: now).expired {
+            mailbox.end(
+                command.id,
+                .expired(
+                    reason:
+                        "the local broker at \(config.host):\(config.port) could not be reached within the time limit"
+                ))
+        }
+        for ended in desk.timeReached(now) { reply(ended) }
+    }
+}

@@ -1,0 +1,135 @@
+import DriverRuntime
+public import Logging
+public import Primitives
+public import SouthboundAPI
+import Synchronization
+
+/// Reads sensors that publish to a local MQTT broker, and sends them commands and actuations through it.
+///
+/// The broker keeps a session under a fixed client id. A QoS 1 message is acknowledged to it only after the sink has
+/// made its readings durable; when the sink cannot, the connection is dropped without the acknowledgement, and the
+/// broker repeats the message later. A message that cannot be read is acknowledged, counted and named in the log, so
+/// that the next good one passes.
+public final class LocalMQTTDriver: SouthboundDriver {
+    /// Since the driver was made.
+    public struct Counters: Sendable, Equatable {
+        public var messages: UInt64 = 0
+        public var readings: UInt64 = 0
+        /// Acknowledged but not kept, because they could not be read.
+        public var refused: UInt64 = 0
+        /// Repeats of messages that were kept before.
+        public var repeats: UInt64 = 0
+        public var connections: UInt64 = 0
+    }
+
+    public let name: String
+    private let config: LocalMQTTConfig
+    private let clock: DriverClock
+    private let logger: Logger
+    private let routing: CommandRouting
+    private let mailbox: Mailbox
+    private let thread = Mutex<OwnThread?>(nil)
+
+    /// Does no I/O.
+    ///
+    /// - Throws: `.valueNotAllowed` with the first of `config.problems()`; `.systemRefused` without a descriptor.
+    public init(config: LocalMQTTConfig, clock: DriverClock, logger: Logger) throws(DriverError) {
+        if let problem = config.problems().first {
+            throw DriverError(
+                .valueNotAllowed, doing: "set up the local MQTT driver", which: config.name,
+                detail: "\(problem.key) \(problem.problem)")
+        }
+        guard let wake = WakeSignal() else {
+            throw DriverError(
+                .systemRefused, doing: "set up the local MQTT driver", which: config.name,
+                detail: "no file descriptor is left")
+        }
+        name = config.name
+        self.config = config
+        self.clock = clock
+        var logger = logger
+        logger[metadataKey: "driver"] = "\(config.name)"
+        logger[metadataKey: "broker"] = "\(config.host):\(config.port)"
+        self.logger = logger
+        routing = CommandRouting(routes: config.commands)
+        let devices = config.topics.compactMap(\.device) + config.commands.compactMap(\.device)
+        mailbox = Mailbox(wake: wake, knownDevices: Set(devices))
+    }
+
+    public func start(into sink: any ReadingSink) throws(DriverError) {
+        let config = config
+        let clock = clock
+        let logger = logger
+        let mailbox = mailbox
+        let filters = routing.answerFilters
+        let problem: DriverError.Problem? = thread.withLock { thread in
+            if mailbox.isStopping { return .stopped }
+            if thread != nil { return .alreadyStarted }
+            thread = OwnThread.run(name: "mqtt-\(name)") {
+                let link = BrokerLink(
+                    config: config, answerFilters: filters,
+                    surroundings: .init(mailbox: mailbox, sink: sink, clock: clock, logger: logger))
+                link.run()
+            }
+            return thread == nil ? .systemRefused : nil
+        }
+        if let problem { throw DriverError(problem, doing: "start the local MQTT driver", which: name) }
+    }
+
+    /// Devices named in the configuration, and those that have been heard.
+    public func serves(_ device: DeviceID) -> Bool { mailbox.knows(device) }
+
+    public var counters: Counters { mailbox.counters }
+
+    public func perform(_ actuation: Actuation) throws(DriverError) {
+        guard case .publish(let topic, let payload, let isRetained) = actuation else {
+            throw DriverError(.notForThisDriver, doing: "write a register", which: name)
+        }
+        let doing = "publish a local action"
+        guard payload.count <= 65_536 else {
+            throw DriverError(
+                .valueNotAllowed, doing: doing, which: topic, detail: "the payload has over 65536 bytes")
+        }
+        guard (1...1024).contains(topic.utf8.count), !topic.utf8.contains(where: { $0 == 0 || "+#".utf8.contains($0) })
+        else {
+            throw DriverError(.unknownTarget, doing: doing, which: topic, detail: "this is not a topic name")
+        }
+        do {
+            try mailbox.leave(Mailbox.Actuating(topic: topic, payload: payload, isRetained: isRetained))
+        } catch {
+            switch error {
+            case .full: throw DriverError(.queueFull, doing: doing, which: topic)
+            case .stopping: throw DriverError(.stopped, doing: doing, which: topic)
+            }
+        }
+    }
+
+    public func command(_ command: DeviceCommand, reply: @escaping @Sendable (CommandOutcome) -> Void) {
+        guard clock.monotonic() < command.deadline else {
+            reply(.expired(reason: "the time limit had passed when the command came to the driver"))
+            return
+        }
+        do throws(CommandRouting.Refusal) {
+            let publish = try routing.publish(for: command, id: mailbox.newCommandID(), driver: name)
+            do throws(Mailbox.Refusal) {
+                try mailbox.leave(publish, reply: reply)
+            } catch {
+                switch error {
+                case .full: reply(.failed(reason: "too many commands are on their way already; try again"))
+                case .stopping: reply(.failed(reason: "the gateway is stopping"))
+                }
+            }
+        } catch {
+            reply(.failed(reason: error.reason))
+        }
+    }
+
+    public func stop() {
+        mailbox.stop()
+        let running = thread.withLock { thread in
+            defer { thread = nil }
+            return thread
+        }
+        running?.join()
+    }
+}

@@ -1,0 +1,96 @@
+public import Primitives
+public import Telemetry
+
+/// Where drivers put what they read: the core of the agent.
+public protocol ReadingSink: Sendable {
+    /// Takes one delivery, all or nothing. Called on the driver's own thread, which it holds until the readings are
+    /// durable; several drivers may call at the same time. The driver acknowledges to its sensors only after this
+    /// has returned. Implementations should give up and throw within seconds rather than hold the bus for longer.
+    ///
+    /// - Throws: when the delivery cannot be kept; nothing of it was kept. The driver then withholds its
+    ///   acknowledgement, waits with backoff and asks its sensors again.
+    func accept(_ delivery: Delivery) throws(SinkError)
+
+    /// The mark of the last delivery of `driver` that was kept, also by an earlier run of the agent; `nil` when there
+    /// is none. Asked once, when the driver starts.
+    func lastMark(of driver: String) -> [UInt8]?
+}
+
+extension ReadingSink {
+    /// A sink that keeps no marks: a delivery repeated after a crash is then a repeated reading.
+    public func lastMark(of driver: String) -> [UInt8]? { nil }
+}
+
+/// What a driver hands over at once.
+public struct Delivery: Sendable {
+    /// The mark's size limit: 64 KiB.
+    public static let markBytesMax = 65_536
+
+    /// The driver's name.
+    public let driver: String
+    /// In the order in which they were read; may be empty.
+    public let readings: [Reading]
+    /// Only devices whose health changed, or is known for the first time.
+    public let health: [DeviceHealth]
+    /// To be kept in the transaction that keeps the readings, in place of the driver's earlier mark. It lets the
+    /// driver know what its sensors repeat after a crash between the commit and the acknowledgement. `nil` leaves the
+    /// earlier mark.
+    public let mark: [UInt8]?
+
+    public init(driver: String, readings: [Reading], health: [DeviceHealth] = [], mark: [UInt8]? = nil) {
+        precondition((mark?.count ?? 0) <= Self.markBytesMax, "a delivery mark has at most \(Self.markBytesMax) bytes")
+        self.driver = driver
+        self.readings = readings
+        self.health = health
+        self.mark = mark
+    }
+}
+
+/// Whether a device answers its driver.
+public struct DeviceHealth: Sendable, Equatable {
+    public let device: DeviceID
+    public let answers: Bool
+    /// For the operator: why it does not answer, naming address or port. Empty when it answers.
+    public let reason: String
+    public let time: WallInstant
+    public let clock: ClockQuality
+
+    public init(device: DeviceID, answers: Bool, reason: String, time: WallInstant, clock: ClockQuality) {
+        self.device = device
+        self.answers = answers
+        self.reason = reason
+        self.time = time
+        self.clock = clock
+    }
+}
+
+/// Why a delivery could not be kept.
+public struct SinkError: Error, Equatable, CustomStringConvertible {
+    public enum Problem: Sendable, Equatable {
+        /// No room on disk, or the outbox reached its limit.
+        case full
+        /// The store is busy or failed to sync.
+        case storeFailed
+        /// The agent is shutting down.
+        case stopping
+    }
+
+    public let problem: Problem
+    /// For the operator: what is wrong and what to do.
+    public let detail: String
+
+    public init(_ problem: Problem, detail: String) {
+        self.problem = problem
+        self.detail = detail
+    }
+
+    /// Whether the same delivery may be kept later.
+    public var isRetryable: Bool {
+        switch problem {
+        case .full, .storeFailed: true
+        case .stopping: false
+        }
+    }
+
+    public var description: String { detail }
+}
