@@ -70,6 +70,7 @@ let package = Package(
         // Protocol: what both houses agree on; no socket, file, thread or clock.
         room("Primitives", "Protocol/Primitives"),
         room("JSON", "Protocol/JSON", ["Primitives"]),
+        room("ConfigText", "Protocol/ConfigText", ["Primitives"]),
         room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
@@ -101,7 +102,7 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", toml]),
+            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -114,7 +115,7 @@ let package = Package(
             ]),
 
         // CloudHub: the hub.
-        room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", toml]),
+        room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", "ConfigText"]),
         room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
@@ -163,6 +164,8 @@ let package = Package(
         // Tests mirror the rooms.
         tests("Primitives", "Tests/Protocol/PrimitivesTests", ["Primitives"]),
         tests("JSON", "Tests/Protocol/JSONTests", ["JSON", "Primitives"]),
+        // TOMLKit draws in Foundation and ICU, so no program links it: it is the other opinion that our reader is held to.
+        tests("ConfigText", "Tests/Protocol/ConfigTextTests", ["ConfigText", "Primitives", toml]),
         tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
