@@ -2,7 +2,7 @@ public import Connectivity
 internal import DriverRuntime
 public import Logging
 public import Outbox
-public import Primitives
+internal import Primitives
 internal import Synchronization
 
 /// The way to the hub: sends what the outbox holds and brings commands back, on one thread of its own.
@@ -29,7 +29,7 @@ public final class Uplink: Sendable {
     /// Starts the thread and returns at once; a hub that is down is not an error. May be called once.
     public func start() throws(UplinkError) {
         let (settings, store, handler, logger, mailbox) = (settings, store, handler, logger, mailbox)
-        let made = OwnThread(name: "uplink") {
+        let made = OwnThread.run(name: "uplink") {
             UplinkLoop(settings, store: store, handler: handler, logger: logger, mailbox: mailbox).run()
             mailbox.ended()
         }

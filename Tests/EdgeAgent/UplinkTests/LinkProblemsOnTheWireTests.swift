@@ -1,6 +1,8 @@
 import BrokerKit
 import Connectivity
+import EdgeStore
 import Foundation
+import Outbox
 import Testing
 import Uplink
 

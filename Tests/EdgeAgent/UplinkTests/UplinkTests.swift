@@ -1,5 +1,6 @@
 import BrokerKit
 import Connectivity
+import EdgeStore
 import Foundation
 import HubContract
 import JSON
