@@ -1,0 +1,57 @@
+import DriverRuntime
+import Primitives
+import SouthboundAPI
+import Synchronization
+
+/// What other threads leave for the line's thread.
+final class LineMailbox: Sendable {
+    static let jobsMax = 256
+
+    private struct State {
+        /// Oldest first; one actuation a register.
+        var jobs: [WriteJob] = []
+        var isStopping = false
+    }
+
+    enum Refusal: Error, Equatable { case full, stopping }
+
+    private let state = Mutex(State())
+    let wake: WakeSignal
+
+    init(wake: WakeSignal) { self.wake = wake }
+
+    /// A later actuation of a register replaces one that waits.
+    func leave(_ job: WriteJob) throws(Refusal) {
+        let refusal: Refusal? = state.withLock { state in
+            if state.isStopping { return .stopping }
+            if let index = state.jobs.firstIndex(where: { $0.isReplaced(by: job) }) { state.jobs.remove(at: index) }
+            guard state.jobs.count < Self.jobsMax else { return .full }
+            state.jobs.append(job)
+            return nil
+        }
+        if let refusal { throw refusal }
+        wake.ring()
+    }
+
+    /// The oldest one, so that a line that breaks in between loses none of the others.
+    func takeFirst() -> WriteJob? {
+        state.withLock { state in state.jobs.isEmpty ? nil : state.jobs.removeFirst() }
+    }
+
+    func stop() {
+        state.withLock { $0.isStopping = true }
+        wake.ring()
+    }
+
+    var isStopping: Bool { state.withLock { $0.isStopping } }
+}
+
+extension WriteJob {
+    /// Both are actuations of the same register of the same unit.
+    func isReplaced(by newer: WriteJob) -> Bool {
+        guard case .actuation(let register, _) = origin, case .actuation(let newRegister, _) = newer.origin else {
+            return false
+        }
+        return unit == newer.unit && register == newRegister
+    }
+}
