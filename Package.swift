@@ -188,7 +188,12 @@ let package = Package(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests("Tidy", "Tests/Tidy"),
-        room("HubTestSupport", "Tests/Support/HubTestSupport"),
+        room(
+            "HubTestSupport", "Tests/Support/HubTestSupport",
+            ["Primitives", "HubContract", "Registry", "SQLiteHubStore"]),
+        tests(
+            "Registry", "Tests/CloudHub/RegistryTests",
+            ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),

@@ -1,13 +1,14 @@
-import Primitives
+internal import Primitives
 
 /// Walks a JSON text byte by byte by the grammar of RFC 8259. It holds a borrowed buffer: make one only through
-/// `reading`, and let it not outlive the closure.
-struct JSONCursor {
-    let bytes: UnsafeBufferPointer<UInt8>
-    private(set) var index = 0
+/// `reading`, and let it not outlive the closure. Rooms with a fixed schema and many records (Telemetry) read with it
+/// without building values.
+package struct JSONCursor {
+    package let bytes: UnsafeBufferPointer<UInt8>
+    package private(set) var index = 0
 
     /// Lends the bytes as one buffer, copying only what is not contiguous.
-    static func reading<Answer>(
+    package static func reading<Answer>(
         _ bytes: some Collection<UInt8>, _ body: (inout JSONCursor) -> Answer
     ) -> Answer {
         let lend = { (buffer: UnsafeBufferPointer<UInt8>) in
@@ -18,20 +19,20 @@ struct JSONCursor {
         return Array(bytes).withUnsafeBufferPointer(lend)
     }
 
-    func failure(_ problem: JSONError.Problem, at offset: Int? = nil) -> JSONError {
+    package func failure(_ problem: JSONError.Problem, at offset: Int? = nil) -> JSONError {
         JSONError(problem, offset: offset ?? index)
     }
 
-    var peek: UInt8? { index < bytes.count ? bytes[index] : nil }
+    package var peek: UInt8? { index < bytes.count ? bytes[index] : nil }
 
     /// The byte after the white space here.
-    mutating func peekToken() throws(JSONError) -> UInt8 {
+    package mutating func peekToken() throws(JSONError) -> UInt8 {
         skipSpace()
         guard let byte = peek else { throw failure(.unexpectedEnd) }
         return byte
     }
 
-    mutating func skipSpace() {
+    package mutating func skipSpace() {
         while index < bytes.count {
             switch bytes[index] {
             case 0x20, 0x09, 0x0A, 0x0D: index += 1
@@ -41,24 +42,24 @@ struct JSONCursor {
     }
 
     /// Steps over the byte if it comes next after white space.
-    mutating func take(_ byte: UInt8) throws(JSONError) -> Bool {
+    package mutating func take(_ byte: UInt8) throws(JSONError) -> Bool {
         guard try peekToken() == byte else { return false }
         index += 1
         return true
     }
 
-    mutating func expect(_ byte: UInt8) throws(JSONError) {
+    package mutating func expect(_ byte: UInt8) throws(JSONError) {
         let found = try peekToken()
         guard found == byte else { throw failure(.unexpectedByte(found)) }
         index += 1
     }
 
-    mutating func expectEnd() throws(JSONError) {
+    package mutating func expectEnd() throws(JSONError) {
         skipSpace()
         guard index == bytes.count else { throw failure(.trailingBytes) }
     }
 
-    mutating func word(_ word: StaticString) throws(JSONError) {
+    package mutating func word(_ word: StaticString) throws(JSONError) {
         let start = index
         for position in 0..<word.utf8CodeUnitCount {
             guard index < bytes.count else { throw failure(.unexpectedEnd) }
@@ -70,7 +71,7 @@ struct JSONCursor {
     // MARK: - Numbers
 
     /// Steps over a number and returns where its text is.
-    mutating func number() throws(JSONError) -> Range<Int> {
+    package mutating func number() throws(JSONError) -> Range<Int> {
         let start = index
         if peek == UInt8(ascii: "-") { index += 1 }
         let whole = skipDigits()
@@ -100,7 +101,7 @@ struct JSONCursor {
         return index - start
     }
 
-    func text(_ range: Range<Int>) -> String {
+    package func text(_ range: Range<Int>) -> String {
         String(decoding: UnsafeBufferPointer(rebasing: bytes[range]), as: UTF8.self)
     }
 
@@ -135,7 +136,7 @@ struct JSONCursor {
 
     /// Steps over a string whose opening quote is here, checks it, and returns the bytes between the quotes and
     /// whether they hold escapes.
-    mutating func string() throws(JSONError) -> (range: Range<Int>, hasEscapes: Bool) {
+    package mutating func string() throws(JSONError) -> (range: Range<Int>, hasEscapes: Bool) {
         try expect(UInt8(ascii: "\""))
         let start = index
         var hasEscapes = false
@@ -162,13 +163,13 @@ struct JSONCursor {
     }
 
     /// Whether a string of this text says exactly this, without building it.
-    func says(_ text: String, _ string: (range: Range<Int>, hasEscapes: Bool)) -> Bool {
+    package func says(_ text: String, _ string: (range: Range<Int>, hasEscapes: Bool)) -> Bool {
         if string.hasEscapes { return unescaped(string) == text }
         return text.utf8.elementsEqual(UnsafeBufferPointer(rebasing: bytes[string.range]))
     }
 
     /// What a string's bytes say, escapes resolved.
-    func unescaped(_ string: (range: Range<Int>, hasEscapes: Bool)) -> String {
+    package func unescaped(_ string: (range: Range<Int>, hasEscapes: Bool)) -> String {
         string.hasEscapes ? String(decoding: resolved(string.range), as: UTF8.self) : text(string.range)
     }
 

@@ -13,8 +13,10 @@ public struct MonotonicInstant: Hashable, Comparable, Sendable {
         return Self(nanoseconds: overflow ? (duration < .zero ? .min : .max) : sum)
     }
 
+    /// Saturates at what 64 bits of nanoseconds hold.
     public static func - (later: Self, earlier: Self) -> Duration {
-        .nanoseconds(later.nanoseconds.subtractingReportingOverflow(earlier.nanoseconds).partialValue)
+        let (difference, overflow) = later.nanoseconds.subtractingReportingOverflow(earlier.nanoseconds)
+        return .nanoseconds(overflow ? (later < earlier ? .min : .max) : difference)
     }
 }
 

@@ -9,23 +9,28 @@ public struct WallInstant: Hashable, Comparable, Sendable, CustomStringConvertib
 
     public static func < (left: Self, right: Self) -> Bool { left.milliseconds < right.milliseconds }
 
+    /// Saturates instead of trapping or wrapping: peers name instants too.
     public static func + (instant: Self, duration: Duration) -> Self {
-        Self(milliseconds: instant.milliseconds.addingReportingOverflow(duration.millisecondsClamped).partialValue)
+        let (sum, overflow) = instant.milliseconds.addingReportingOverflow(duration.millisecondsClamped)
+        return Self(milliseconds: overflow ? (duration < .zero ? .min : .max) : sum)
     }
 
+    /// Saturates at what 64 bits of milliseconds hold.
     public static func - (later: Self, earlier: Self) -> Duration {
-        .milliseconds(later.milliseconds.subtractingReportingOverflow(earlier.milliseconds).partialValue)
+        let (difference, overflow) = later.milliseconds.subtractingReportingOverflow(earlier.milliseconds)
+        return .milliseconds(overflow ? (later < earlier ? .min : .max) : difference)
     }
 
     /// Whole seconds since 1970, rounded down.
     public var unixSeconds: Int64 {
-        milliseconds >= 0 ? milliseconds / 1000 : (milliseconds - 999) / 1000
+        let (seconds, rest) = milliseconds.quotientAndRemainder(dividingBy: 1000)
+        return rest < 0 ? seconds - 1 : seconds
     }
 
     /// RFC 3339 in UTC with milliseconds, left out when they are zero: `2026-11-21T08:53:00.250Z`.
     public var description: String {
         let seconds = unixSeconds
-        let fraction = milliseconds - seconds * 1000
+        let fraction = (milliseconds % 1000 + 1000) % 1000
         let days = seconds >= 0 ? seconds / 86_400 : (seconds - 86_399) / 86_400
         let ofDay = seconds - days * 86_400
         let (year, month, day) = CivilDate.fromDays(days)

@@ -1,5 +1,5 @@
 extension HubSchema {
-    /// Devices, modules and the numbers that name gateway scopes.
+    /// Devices with their modules, a JSON document each (format in `DeviceDocument`), and the shared access policies.
     static let registryMigration = Migration(
         "registry",
         sql: """
@@ -7,11 +7,12 @@ extension HubSchema {
                 id TEXT PRIMARY KEY NOT NULL,
                 document TEXT NOT NULL
             ) STRICT, WITHOUT ROWID;
-            CREATE TABLE module (
-                device TEXT NOT NULL REFERENCES device(id) ON DELETE CASCADE,
-                id TEXT NOT NULL,
-                document TEXT NOT NULL,
-                PRIMARY KEY (device, id)
+            CREATE TABLE policy (
+                name TEXT PRIMARY KEY NOT NULL,
+                place INTEGER NOT NULL,
+                rights TEXT NOT NULL,
+                primaryKey BLOB NOT NULL,
+                secondaryKey BLOB NOT NULL
             ) STRICT, WITHOUT ROWID;
             """)
 }

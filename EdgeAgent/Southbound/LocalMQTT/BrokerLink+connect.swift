@@ -2,6 +2,7 @@ import CMosquitto
 import DriverRuntime
 import Glibc
 import Primitives
+import SouthboundAPI
 
 extension BrokerLink {
     /// Tries the host's addresses in order until one takes the connection.

@@ -1,4 +1,5 @@
 public import Primitives
+import Telemetry
 
 /// One local broker and what to make of its topics. Plain values; `problems()` checks them without any I/O.
 public struct LocalMQTTConfig: Sendable {
@@ -156,6 +157,15 @@ extension TopicMapping {
         }
         if qualityOfService > 1 { found.append(("qos", "is 0 or 1")) }
         if members.count > 1024 { found.append(("members", "has \(members.count), most is 1024")) }
+        if let metric, !(1...TelemetryLimits.metricBytesMax).contains(metric.utf8.count) {
+            found.append(("metric", "needs 1 to \(TelemetryLimits.metricBytesMax) bytes"))
+        }
+        for member in members where !(1...TelemetryLimits.metricBytesMax).contains(member.metric.utf8.count) {
+            found.append(("members", "'\(member.path)' needs a metric of 1 to \(TelemetryLimits.metricBytesMax) bytes"))
+        }
+        for (metric, unit) in units where !(1...TelemetryLimits.unitBytesMax).contains(unit.utf8.count) {
+            found.append(("units", "the unit of \(metric) needs 1 to \(TelemetryLimits.unitBytesMax) bytes"))
+        }
         if units.count > 1024 { found.append(("units", "has \(units.count), most is 1024")) }
         return found
     }

@@ -11,6 +11,8 @@ enum MessageProblem: Error, Equatable, CustomStringConvertible {
     case brokenJSON(JSONError)
     case payloadNotUTF8
     case textTooLong(bytes: Int)
+    case numberTooLong
+    case metricNameTooLong(bytes: Int)
     case noMetric
     case noValue
     case tooManyReadings(countMax: Int)
@@ -26,6 +28,9 @@ enum MessageProblem: Error, Equatable, CustomStringConvertible {
         case .brokenJSON(let error): "\(error)"
         case .payloadNotUTF8: "the payload is not UTF-8 text"
         case .textTooLong(let bytes): "the text has \(bytes) bytes, most is \(MessageReader.textBytesMax)"
+        case .numberTooLong: "a number has over \(DecimalText.bytesMax) characters"
+        case .metricNameTooLong(let bytes):
+            "a value's name has \(bytes) bytes, 1 to \(TelemetryLimits.metricBytesMax) are allowed"
         case .noMetric: "the value has no name: give the mapping a metric, or publish an object"
         case .noValue: "there is no value in it"
         case .tooManyReadings(let countMax): "it holds more than \(countMax) readings"
@@ -35,7 +40,7 @@ enum MessageProblem: Error, Equatable, CustomStringConvertible {
 
 /// Turns a message of the local broker into readings. Pure: bytes and times in, readings out.
 struct MessageReader {
-    static let textBytesMax = 4096
+    static let textBytesMax = TelemetryLimits.valueTextBytesMax
     /// Topics remembered at once; a full table is emptied and fills again.
     static let routesMax = 4096
     /// Local payloads nest less than this.
@@ -124,6 +129,9 @@ extension MessageReader {
         _ payload: UnsafeBufferPointer<UInt8>, _ route: Route, _ stamp: Stamp, _ readings: inout [Reading]
     ) throws(MessageProblem) {
         guard let metric = route.metric else { throw .noMetric }
+        guard (1...TelemetryLimits.metricBytesMax).contains(metric.utf8.count) else {
+            throw .metricNameTooLong(bytes: metric.utf8.count)
+        }
         guard payload.count <= Self.textBytesMax else { throw .textTooLong(bytes: payload.count) }
         guard let text = String(validating: payload, as: UTF8.self) else { throw .payloadNotUTF8 }
         let trimmed = Self.trim(text)
@@ -201,13 +209,16 @@ extension MessageReader {
             return
         case .bool(let flag): leaf = .boolean(flag)
         case .number(let number):
-            guard let decimal = DecimalText(number.text) else { return }
+            guard let decimal = DecimalText(number.text) else { throw .numberTooLong }
             leaf = .number(decimal)
         case .string(let text):
             guard text.utf8.count <= Self.textBytesMax else { throw .textTooLong(bytes: text.utf8.count) }
             leaf = .text(text)
         }
         guard let metric = try metric(at: path, walk.route) else { return }
+        guard (1...TelemetryLimits.metricBytesMax).contains(metric.utf8.count) else {
+            throw .metricNameTooLong(bytes: metric.utf8.count)
+        }
         guard walk.readings.count < readingsMax else { throw .tooManyReadings(countMax: readingsMax) }
         walk.readings.append(reading(leaf, metric, walk.route, walk.stamp))
     }

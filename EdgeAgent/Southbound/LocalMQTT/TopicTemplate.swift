@@ -1,5 +1,3 @@
-public import Primitives
-
 /// A topic filter whose wildcards may have names: `plant/{device}/{metric}`, `plant/+/state`, `site/{device}/#`.
 ///
 /// `{device}` and `{metric}` stand for one whole level each and are taken from the topic name; `+` and a last `#`
