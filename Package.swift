@@ -97,8 +97,8 @@ let package = Package(
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "CMosquitto", "COpenSSL",
-                logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
+                "CMosquitto", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
@@ -175,6 +175,15 @@ let package = Package(
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        room("BrokerKit", "Tests/Support/BrokerKit"),
+        tests(
+            "Uplink", "Tests/EdgeAgent/UplinkTests",
+            [
+                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
+                "BrokerKit", logging,
+            ]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
