@@ -102,7 +102,7 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", "ConfigText"]),
+            ["Primitives", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT", "ModbusDriver", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
