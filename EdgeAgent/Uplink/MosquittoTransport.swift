@@ -135,7 +135,8 @@ final class MosquittoTransport {
             return .refused(code: Int(connackCode), host: settings.hubHost, device: settings.gateway.text)
         }
         if !isAccepted, mosq_err_t(code) == MOSQ_ERR_TLS || !lastLibraryError.isEmpty {
-            return .tlsFailed(host: settings.hubHost, detail: lastLibraryError.isEmpty ? text(of: code) : lastLibraryError)
+            return .tlsFailed(
+                host: settings.hubHost, detail: lastLibraryError.isEmpty ? text(of: code) : lastLibraryError)
         }
         if mosq_err_t(code) == MOSQ_ERR_KEEPALIVE { return .silent(host: settings.hubHost) }
         return .lost(detail: lastLibraryError.isEmpty ? text(of: code) : lastLibraryError)

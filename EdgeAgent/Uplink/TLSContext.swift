@@ -22,15 +22,11 @@ final class TLSContext {
         context = made
         self.settings = settings
         ERR_clear_error()
-        do throws(LinkFailure) {
-            Self.setProtocols(made, port: settings.port)
-            try Self.setHostName(made, settings.hubHost)
-            try Self.setTrust(made, settings, certificateTime: certificateTime)
-            try Self.setCredentials(made, settings.credentials)
-        } catch {
-            SSL_CTX_free(made)
-            throw error
-        }
+        // Everything is initialised from here on, so that a throw runs `deinit`, which frees the context.
+        Self.setProtocols(made, port: settings.port)
+        try Self.setHostName(made, settings.hubHost)
+        try Self.setTrust(made, settings, certificateTime: certificateTime)
+        try Self.setCredentials(made, settings.credentials)
         SSL_CTX_set_ex_data(made, 0, Unmanaged.passUnretained(self).toOpaque())
         SSL_CTX_set_verify(made, SSL_VERIFY_PEER) { isGood, store in
             if isGood == 0, let store { TLSContext.note(store) }
@@ -118,7 +114,8 @@ final class TLSContext {
         guard SSL_CTX_use_PrivateKey_file(context, keyFile, SSL_FILETYPE_PEM) == 1 else {
             throw LinkFailure(
                 .credentialsUnusable(
-                    detail: "the key file \(keyFile) cannot be read, or does not fit \(certificateFile) (\(lastError()))"))
+                    detail:
+                        "the key file \(keyFile) cannot be read, or does not fit \(certificateFile) (\(lastError()))"))
         }
     }
 

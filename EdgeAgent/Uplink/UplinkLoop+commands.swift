@@ -66,7 +66,8 @@ extension UplinkLoop {
             deadline: SystemTime.monotonic + settings.methodTimeMax)
         guard commands.methodCount < CommandQueue.methodCountMax else {
             let topic = Self.answerTopic(status: 429, rid: rid, child: child)
-            _ = try transport?.publish(topic, Array(#"{"error":"too many commands are under way at this gateway"}"#.utf8))
+            _ = try transport?.publish(
+                topic, Array(#"{"error":"too many commands are under way at this gateway"}"#.utf8))
             return
         }
         commands.methodCount += 1

@@ -122,28 +122,44 @@ import Testing
     }
 
     @Test(arguments: [
-        (LinkProblem.wrongHostName(host: "hub.example"),
+        (
+            LinkProblem.wrongHostName(host: "hub.example"),
             "The hub's certificate is not for the name hub.example. Use a name that the certificate covers, or give "
-                + "the hub a certificate for this one."),
-        (.refused(code: 5, host: "hub.example", device: "gw"),
+                + "the hub a certificate for this one."
+        ),
+        (
+            .refused(code: 5, host: "hub.example", device: "gw"),
             "The hub does not let gw in (CONNACK code 5). Check that the device exists and is enabled at the hub, that "
-                + "the key is its own, and that this gateway's clock is right."),
-        (.refused(code: 4, host: "hub.example", device: "gw"),
+                + "the key is its own, and that this gateway's clock is right."
+        ),
+        (
+            .refused(code: 4, host: "hub.example", device: "gw"),
             "The hub could not read user name or password of gw (CONNACK code 4). Check the host name, the device id "
-                + "and the key in the configuration."),
-        (.refused(code: 3, host: "hub.example", device: "gw"),
+                + "and the key in the configuration."
+        ),
+        (
+            .refused(code: 3, host: "hub.example", device: "gw"),
             "hub.example is not available at the moment (CONNACK code 3). Nothing to do: the gateway keeps its "
-                + "readings and tries again."),
-        (.refused(code: 2, host: "hub.example", device: "gw"),
-            "The hub refused the client id gw (CONNACK code 2). Check the device id in the configuration."),
-        (.refused(code: 1, host: "hub.example", device: "gw"),
-            "hub.example does not speak MQTT 3.1.1 (CONNACK code 1). Check that host and port are those of the hub."),
-        (.nameNotResolved(host: "hub.example"),
+                + "readings and tries again."
+        ),
+        (
+            .refused(code: 2, host: "hub.example", device: "gw"),
+            "The hub refused the client id gw (CONNACK code 2). Check the device id in the configuration."
+        ),
+        (
+            .refused(code: 1, host: "hub.example", device: "gw"),
+            "hub.example does not speak MQTT 3.1.1 (CONNACK code 1). Check that host and port are those of the hub."
+        ),
+        (
+            .nameNotResolved(host: "hub.example"),
             "The hub's name hub.example cannot be resolved. Check the spelling of the host name in the configuration "
-                + "and the gateway's DNS server."),
-        (.connectionRefused(host: "hub.example", port: 8883),
+                + "and the gateway's DNS server."
+        ),
+        (
+            .connectionRefused(host: "hub.example", port: 8883),
             "Nothing accepts connections at hub.example port 8883. Start the hub, or correct host and port in the "
-                + "configuration."),
+                + "configuration."
+        ),
     ])
     func textSaysWhatIsWrongAndWhatToDo(problem: LinkProblem, text: String) {
         #expect(problem.operatorText == text)

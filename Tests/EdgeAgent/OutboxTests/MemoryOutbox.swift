@@ -98,7 +98,9 @@ final class MemoryOutbox: OutboxStore {
 
     func keepCommand(_ command: QueuedCommand) -> Bool {
         contents.withLock { contents in
-            guard !contents.commands.contains(where: { $0.command.messageID == command.messageID }) else { return false }
+            guard !contents.commands.contains(where: { $0.command.messageID == command.messageID }) else {
+                return false
+            }
             contents.commands.append((command, 0))
             return true
         }

@@ -102,16 +102,17 @@ import Testing
     @Test func acknowledgedSpaceIsUsedAgain() throws {
         let store = try SQLiteOutbox(path: path)
         var next: UInt64 = 1
-        var sizes: [Int] = []
-        for _ in 0..<6 {
+        // 12 rounds of 200 KB would be 2.4 MB in a file that only grows.
+        for _ in 0..<12 {
             for _ in 0..<20 {
                 _ = try store.append(commit(readings(from: next, count: 10, padding: 1000)))
                 next += 10
             }
             while let batch = try store.take(all) { try store.acknowledge([batch]) }
-            try sizes.append(size(path))
         }
-        #expect(sizes.last == sizes[2], "the file must not grow round after round: \(sizes)")
+        #expect(try size(path) < 500_000)
+        // The log is cut to 4 MiB after a checkpoint; SQLite checkpoints at 1000 pages.
+        #expect(try size(path + "-wal") <= 4_300_000)
     }
 
     @Test func commandBegunBeforeACrashIsNotBegunAgain() throws {

@@ -6,7 +6,7 @@ public final class TestBroker {
     public let folder: String
     public let certificates: TestCertificates
     private let configuration: String
-    private var process: Process?
+    private var process: ChildProcess?
 
     /// - Parameters:
     ///   - certificate: which server certificate it shows.
@@ -38,45 +38,32 @@ public final class TestBroker {
 
     /// Starts it and waits until it accepts connections.
     public func start() throws {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: try program("mosquitto"))
-        process.arguments = ["-c", folder + "/mosquitto.conf"]
-        process.standardOutput = FileHandle.nullDevice
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        self.process = process
+        process = try ChildProcess(try program("mosquitto"), ["-c", folder + "/mosquitto.conf"])
         let port = port
         try waitUntil("mosquitto accepts connections") { canConnect(port: port) }
     }
 
     /// SIGTERM: it saves its sessions and ends.
-    public func stop() {
-        process?.terminate()
-        process?.waitUntilExit()
-        process = nil
-    }
+    public func stop() { end(SIGTERM) }
 
     /// SIGKILL.
-    public func kill() {
-        guard let process else { return }
-        Foundation.kill(process.processIdentifier, SIGKILL)
-        process.waitUntilExit()
-        self.process = nil
+    public func kill() { end(SIGKILL) }
+
+    private func end(_ signal: Int32) {
+        process?.signal(signal)
+        process?.waitUntilExit()
+        process = nil
     }
 
     /// Runs one of mosquitto's own clients against this broker and returns what it printed.
     @discardableResult
     public func client(_ name: String, _ arguments: [String]) throws -> String {
-        let process = Process()
-        process.executableURL = URL(fileURLWithPath: try program(name))
-        process.arguments = ["-h", "localhost", "-p", "\(port)", "--cafile", certificates.caFile] + arguments
-        let output = Pipe()
-        process.standardOutput = output
-        process.standardError = FileHandle.nullDevice
-        try process.run()
-        let bytes = output.fileHandleForReading.readDataToEndOfFile()
-        process.waitUntilExit()
-        return String(decoding: bytes, as: UTF8.self)
+        let client = try ChildProcess(
+            try program(name), ["-h", "localhost", "-p", "\(port)", "--cafile", certificates.caFile] + arguments,
+            keepsOutput: true)
+        let text = client.outputText()
+        client.waitUntilExit()
+        return text
     }
 
     /// Makes a session that collects what is published on a filter, also while nobody is connected.
