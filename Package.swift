@@ -43,6 +43,7 @@ let mustache = Target.Dependency.product(name: "Mustache", package: "swift-musta
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 
 let package = Package(
@@ -75,7 +76,7 @@ let package = Package(
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "JSON", "Telemetry"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -137,7 +138,7 @@ let package = Package(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, nioCore, logging,
+                "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -201,6 +202,7 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )
