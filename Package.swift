@@ -76,7 +76,7 @@ let package = Package(
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "JSON", "Telemetry"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -148,7 +148,7 @@ let package = Package(
             ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
-            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, httpTypes, nioCore, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
@@ -204,9 +204,16 @@ let package = Package(
                 "Primitives", logging,
             ]),
         tests(
+            "ServiceAPI", "Tests/CloudHub/ServiceAPITests",
+            [
+                "ServiceAPI", "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract",
+                "JSON", "Primitives", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging,
+            ]),
+        tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )
