@@ -3,6 +3,9 @@
 public enum HubSchema {
     /// Steps of `hub.sqlite`.
     public static let hub: [Migration] = [
-        registryMigration
+        registryMigration,
+        devicesMigration,
+        SQLiteFaultStore.migration,
+        SQLiteConnectorStore.migration,
     ]
 }
