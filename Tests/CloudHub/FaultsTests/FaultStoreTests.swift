@@ -109,7 +109,8 @@ import Testing
             let added4 = try await commit(store, [.make(.cleared), .make(.raised)])
             #expect(added4 == 0)
             let history = try await store.history(of: FaultTransition.make(.raised).faultID, limit: 5)
-            #expect(history.map(\.kind) == [
+            #expect(
+                history.map(\.kind) == [
                     .clearedFirst, .openedLate,
                 ])
         }
