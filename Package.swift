@@ -188,6 +188,21 @@ let package = Package(
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
+        room(
+            "FieldKit", "Tests/Support/FieldKit",
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+        tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
+        tests(
+            "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+        .testTarget(
+            name: "ModbusDriverTests",
+            dependencies: [
+                "ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit",
+            ], path: "Tests/EdgeAgent/ModbusDriverTests", exclude: ["pymodbus_server.py"], swiftSettings: settings),
+        tests(
+            "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
     ],
     swiftLanguageModes: [.v6]
 )
