@@ -43,6 +43,7 @@ let mustache = Target.Dependency.product(name: "Mustache", package: "swift-musta
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 
 let package = Package(
@@ -137,7 +138,7 @@ let package = Package(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, nioCore, logging,
+                "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -186,8 +187,15 @@ let package = Package(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
         tests(
+            "Devices", "Tests/CloudHub/DevicesTests",
+            [
+                "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON",
+                "Primitives", logging,
+            ]),
+        tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
+        tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
         room(
             "FieldKit", "Tests/Support/FieldKit",
             ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
@@ -195,11 +203,9 @@ let package = Package(
         tests(
             "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
             ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
-        .testTarget(
-            name: "ModbusDriverTests",
-            dependencies: [
-                "ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit",
-            ], path: "Tests/EdgeAgent/ModbusDriverTests", exclude: ["pymodbus_server.py"], swiftSettings: settings),
+        tests(
+            "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
         tests(
             "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
             ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),

@@ -41,7 +41,7 @@ struct ActiveSession: ~Copyable {
         _ packet: consuming Packet, now: MonotonicInstant
     ) -> (ServerSession.PacketAction, Ending) {
         keepAlive.packetReceived(now: now)
-        switch packet {
+        switch consume packet {
         case .publish(let publish): return publishReceived(publish)
         case .pubAck(let id): return acknowledged(window.pubAckReceived(id), by: .pubAck, id)
         case .pubRec(let id): return acknowledged(window.pubRecReceived(id), by: .pubRec, id)

@@ -7,13 +7,13 @@ public import Primitives
 /// packet is ignored; when the socket is gone, whoever closed it, the shell calls `connectionLost` once and so learns of
 /// the will.
 public struct ServerSession: ~Copyable {
-    private enum State: ~Copyable {
+    private enum Phase {
         /// Nothing heard. Exits: `awaitingAnswer`, `ended`.
         case awaitingConnect(deadline: MonotonicInstant)
         /// The shell asks the registry. Exits: `active`, `ended`.
         case awaitingAnswer(Opening, deadline: MonotonicInstant)
         /// Connected. Exit: `ended`.
-        case active(ActiveSession)
+        case active
         /// To be closed, or closed. Holds the will until it is asked for. No exit.
         case ended(Will?)
     }
@@ -26,26 +26,24 @@ public struct ServerSession: ~Copyable {
     }
 
     private let limits: SessionLimits
-    private var state: State
+    private var phase: Phase
+    /// There exactly in the phase `active`. It stands beside the phase and not inside it, because it is changed in place:
+    /// taking it out and putting it back cost a third of a PUBLISH.
+    private var active: ActiveSession?
 
     /// A connection whose socket was accepted at `now`. Set a timer to `deadline`.
     public init(limits: SessionLimits = SessionLimits(), now: MonotonicInstant) {
         limits.check()
-        self.init(limits, .awaitingConnect(deadline: now + limits.connectTimeout))
-    }
-
-    private init(_ limits: SessionLimits, _ state: consuming State) {
         self.limits = limits
-        self.state = state
+        phase = .awaitingConnect(deadline: now + limits.connectTimeout)
     }
 
     /// When `timerFired` should be called next; `nil`: never. It moves later by itself as packets come; the timer need not
     /// follow, because firing early is answered with `.rearm`.
     public var deadline: MonotonicInstant? {
-        switch state {
-        case .awaitingConnect(let deadline): deadline
-        case .awaitingAnswer(_, let deadline): deadline
-        case .active(let session): session.deadline
+        switch phase {
+        case .awaitingConnect(let deadline), .awaitingAnswer(_, let deadline): deadline
+        case .active: activeDeadline
         case .ended: nil
         }
     }
@@ -53,21 +51,19 @@ public struct ServerSession: ~Copyable {
     /// Whether the shell should go on reading from the socket. It changes to `false` when many messages wait to become
     /// durable, and back with `takeAcknowledgements`.
     public var wantsReading: Bool {
-        switch state {
+        switch phase {
         case .awaitingConnect: true
-        case .awaitingAnswer: false
-        case .ended: false
-        case .active(let session): session.wantsReading
+        case .awaitingAnswer, .ended: false
+        case .active: activeWantsReading
         }
     }
 
-    /// What a shell that keeps sessions stores for the next connection of this client; `nil` before CONNECT is accepted.
+    /// What a shell that keeps sessions stores for the next connection of this client; `nil` before CONNECT is accepted
+    /// and after the end.
     public var inboundExactlyOnce: InboundExactlyOnce? {
-        switch state {
-        case .awaitingConnect: nil
-        case .awaitingAnswer: nil
-        case .ended: nil
-        case .active(let session): session.inboundExactlyOnce.resumable
+        switch active {
+        case .some(let session): session.inboundExactlyOnce.resumable
+        case .none: nil
         }
     }
 
@@ -75,86 +71,70 @@ public struct ServerSession: ~Copyable {
 
     /// A whole packet arrived.
     public mutating func packetReceived(_ packet: consuming Packet, now: MonotonicInstant) -> PacketAction {
-        switch consume state {
-        case .active(var session):
-            let (action, ending) = session.packetReceived(packet, now: now)
-            switch ending {
-            case .goesOn: self = Self(limits, .active(session))
-            case .ends(let will): self = Self(limits, .ended(will))
+        switch phase {
+        case .active:
+            guard let (action, ending) = active?.packetReceived(packet, now: now) else {
+                preconditionFailure("the phase active has its session")
             }
+            if case .ends(let will) = ending { end(will) }
             return action
         case .awaitingConnect(let deadline):
             let (action, opening) = Self.firstPacket(packet)
-            self = Self(limits, opening.map { .awaitingAnswer($0, deadline: deadline) } ?? .ended(nil))
+            phase = opening.map { .awaitingAnswer($0, deadline: deadline) } ?? .ended(nil)
             return action
         case .awaitingAnswer:
             // The client may send before CONNACK (section 3.1.4), but the shell was told to hold that back.
-            self = Self(limits, .ended(nil))
+            end(nil)
             return .close(.protocolViolation(.packetBeforeConnAck(packet.type)))
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
         }
     }
 
     /// The decoder refused the bytes.
     public mutating func malformedPacket(_ error: DecodeError) -> RefuseAction {
-        switch consume state {
+        switch phase {
         case .awaitingConnect:
-            self = Self(limits, .ended(nil))
+            end(nil)
             // The one malformed packet that has an answer: section 3.1.2.2.
             guard case .protocolLevelUnsupported = error.problem else { return .close(.malformed(error)) }
             return .refuse(.refused(.protocolLevelUnsupported), .malformed(error))
-        case .awaitingAnswer:
-            self = Self(limits, .ended(nil))
+        case .awaitingAnswer, .active:
+            end(active?.will ?? nil)
             return .close(.malformed(error))
-        case .active(let session):
-            self = Self(limits, .ended(session.will))
-            return .close(.malformed(error))
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
         }
     }
 
     /// The socket is gone, whoever closed it. Source: section 3.1.2.5.
     public mutating func connectionLost() -> LossAction {
-        let will: Will?
-        switch consume state {
-        case .awaitingConnect: will = nil
-        case .awaitingAnswer: will = nil
-        case .active(let session): will = session.will
-        case .ended(let kept): will = kept
-        }
-        self = Self(limits, .ended(nil))
+        let will: Will? =
+            switch phase {
+            case .awaitingConnect, .awaitingAnswer: nil
+            case .active: active?.will ?? nil
+            case .ended(let kept): kept
+            }
+        end(nil)
         return will.map { .publishWill($0) } ?? .nothing
     }
 
     /// The timer that the shell keeps for this session went off.
     public mutating func timerFired(now: MonotonicInstant) -> TimerAction {
-        switch consume state {
-        case .awaitingConnect(let deadline):
-            let isLate = now >= deadline
-            self = Self(limits, isLate ? .ended(nil) : .awaitingConnect(deadline: deadline))
-            return isLate ? .close(.connectTimedOut) : .rearm(at: deadline)
-        case .awaitingAnswer(let opening, let deadline):
-            let isLate = now >= deadline
-            self = Self(limits, isLate ? .ended(nil) : .awaitingAnswer(opening, deadline: deadline))
-            return isLate ? .close(.connectTimedOut) : .rearm(at: deadline)
-        case .active(var session):
-            switch session.timerFired(now: now) {
-            case .closeConnection:
-                self = Self(limits, .ended(session.will))
+        switch phase {
+        case .awaitingConnect(let deadline), .awaitingAnswer(_, let deadline):
+            guard now >= deadline else { return .rearm(at: deadline) }
+            end(nil)
+            return .close(.connectTimedOut)
+        case .active:
+            switch active?.timerFired(now: now) {
+            case .closeConnection?:
+                end(active?.will ?? nil)
                 return .close(.keepAliveTimedOut)
-            case .rearm(let deadline):
-                self = Self(limits, .active(session))
-                return .rearm(at: deadline)
-            case .ignore:
-                self = Self(limits, .active(session))
-                return .ignore
+            case .rearm(let deadline)?: return .rearm(at: deadline)
+            case .ignore?, nil: return .ignore
             }
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
         }
     }
@@ -171,111 +151,106 @@ public struct ServerSession: ~Copyable {
         sessionPresent: Bool, resuming inboundExactlyOnce: InboundExactlyOnce = InboundExactlyOnce(),
         now: MonotonicInstant
     ) -> AcceptAction {
-        switch consume state {
+        switch phase {
         case .awaitingAnswer(let opening, _):
             let session = ActiveSession(
                 limits: limits, will: opening.will,
                 keepAlive: KeepAlive(seconds: opening.keepAliveSeconds, silenceMax: limits.silenceMax, now: now),
                 inboundExactlyOnce: opening.isCleanSession ? InboundExactlyOnce() : inboundExactlyOnce)
             let deadline = session.deadline
-            self = Self(limits, .active(session))
+            active = consume session
+            phase = .active
             let isPresent = sessionPresent && !opening.isCleanSession
             return .accept(.accepted(isSessionPresent: isPresent), timer: deadline)
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
-        case .awaitingConnect: preconditionFailure("connectAccepted answers .authenticate; there was no CONNECT")
-        case .active: preconditionFailure("connectAccepted answers .authenticate, once")
+        case .awaitingConnect, .active:
+            preconditionFailure("connectAccepted answers .authenticate, once")
         }
     }
 
     /// The registry does not let the client in.
     public mutating func connectRefused(_ code: ConnectReturnCode) -> RefuseAction {
-        switch consume state {
+        switch phase {
         case .awaitingAnswer:
-            self = Self(limits, .ended(nil))
+            end(nil)
             return .refuse(.refused(code), .refused(code))
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
-        case .awaitingConnect: preconditionFailure("connectRefused answers .authenticate; there was no CONNECT")
-        case .active: preconditionFailure("connectRefused answers .authenticate, once")
+        case .awaitingConnect, .active:
+            preconditionFailure("connectRefused answers .authenticate, once")
         }
     }
 
     /// The hub wants the connection closed: takeover, removed device, expired token, shutdown. The will is published, as
     /// for any end without DISCONNECT.
     public mutating func closeRequested() -> CloseAction {
-        switch consume state {
-        case .awaitingConnect:
-            self = Self(limits, .ended(nil))
+        switch phase {
+        case .awaitingConnect, .awaitingAnswer, .active:
+            end(active?.will ?? nil)
             return .close
-        case .awaitingAnswer:
-            self = Self(limits, .ended(nil))
-            return .close
-        case .active(let session):
-            self = Self(limits, .ended(session.will))
-            return .close
-        case .ended(let will):
-            self = Self(limits, .ended(will))
+        case .ended:
             return .ignore
         }
     }
 
     /// One delivered message is durable.
     public mutating func publishCommitted(_ ticket: PublishTicket) -> CommitAction {
-        withActive(else: .ignore) { $0.publishCommitted(ticket) }
+        active?.publishCommitted(ticket) ?? .ignore
     }
 
     /// This delivered message and all before it are durable: one call for a whole group commit.
     public mutating func publishesCommitted(through ticket: PublishTicket) -> CommitAction {
-        withActive(else: .ignore) { $0.publishesCommitted(through: ticket) }
+        active?.publishesCommitted(through: ticket) ?? .ignore
     }
 
     /// Takes every answer that may go, in the order in which the messages came [MQTT-4.6.0-2]; nothing after the end.
     /// - Returns: how many there were.
     @discardableResult
     public mutating func takeAcknowledgements(_ send: (Acknowledgement) -> Void) -> Int {
-        withActive(else: 0) { $0.takeAcknowledgements(send) }
+        active?.takeAcknowledgements(send) ?? 0
     }
 
     /// The shell settled a SUBSCRIBE: one code for each of its topic filters, in their order.
     public mutating func subscribeAnswered(_ id: PacketID, codes: [SubAck.Code]) -> AnswerAction {
-        withActive(else: .ignore) { $0.subscriptionsAnswered(.subAck(SubAck(packetID: id, codes: codes))) }
+        active?.subscriptionsAnswered(.subAck(SubAck(packetID: id, codes: codes))) ?? .ignore
     }
 
     /// The shell settled an UNSUBSCRIBE.
     public mutating func unsubscribeAnswered(_ id: PacketID) -> AnswerAction {
-        withActive(else: .ignore) { $0.subscriptionsAnswered(.unsubAck(id)) }
+        active?.subscriptionsAnswered(.unsubAck(id)) ?? .ignore
     }
 
     /// The shell has a message for the client. With `.send`, the identifier is taken until `.outboundAcknowledged`.
     public mutating func sendRequested(_ qos: QoS) -> SendAction {
-        withActive(else: .notConnected) { $0.sendRequested(qos) }
+        active?.sendRequested(qos) ?? .notConnected
     }
 
     /// The shell sends a message again that an earlier connection sent under this identifier and the client did not
     /// acknowledge (section 4.4). Do it before any `sendRequested`.
     public mutating func redeliveryRequested(_ id: PacketID, _ qos: QoS) -> SendAction {
-        withActive(else: .notConnected) { $0.redeliveryRequested(id, qos) }
+        active?.redeliveryRequested(id, qos) ?? .notConnected
     }
 
     // MARK: Helpers
 
-    private mutating func withActive<Action>(
-        else otherwise: Action, _ body: (inout ActiveSession) -> Action
-    ) -> Action {
-        switch consume state {
-        case .active(var session):
-            let action = body(&session)
-            self = Self(limits, .active(session))
-            return action
-        case .awaitingConnect(let deadline): self = Self(limits, .awaitingConnect(deadline: deadline))
-        case .awaitingAnswer(let opening, let deadline):
-            self = Self(limits, .awaitingAnswer(opening, deadline: deadline))
-        case .ended(let will): self = Self(limits, .ended(will))
+    private var activeDeadline: MonotonicInstant? {
+        switch active {
+        case .some(let session): session.deadline
+        case .none: nil
         }
-        return otherwise
+    }
+
+    private var activeWantsReading: Bool {
+        switch active {
+        case .some(let session): session.wantsReading
+        case .none: false
+        }
+    }
+
+    private mutating func end(_ will: Will?) {
+        active = nil
+        phase = .ended(will)
     }
 
     private static func firstPacket(_ packet: Packet) -> (PacketAction, Opening?) {

@@ -47,6 +47,17 @@ public final class HubDatabase: Sendable {
         }
     }
 
+    /// As the blocking form, for callers on an event loop: `completion` runs exactly once, on a reader's thread.
+    public func read<T: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> T,
+        completion: @escaping @Sendable (Result<T, any Error>) -> Void
+    ) {
+        pool.asyncRead { [file] opened in
+            let result = Result { try body(try opened.get()) }
+            completion(result.mapError { HubStoreError.wrapping($0, doing: "read", which: file) })
+        }
+    }
+
     /// Runs `body` in the next group and returns after its commit is on the disk.
     ///
     /// - Throws: what `body` threw (then only its own changes are taken back), or `HubStoreError`.

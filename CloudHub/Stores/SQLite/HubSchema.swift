@@ -3,6 +3,7 @@
 public enum HubSchema {
     /// Steps of `hub.sqlite`.
     public static let hub: [Migration] = [
-        registryMigration
+        registryMigration,
+        devicesMigration,
     ]
 }

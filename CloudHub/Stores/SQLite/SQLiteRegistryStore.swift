@@ -85,6 +85,12 @@ public struct SQLiteRegistryStore: RegistryStore {
                 ON CONFLICT (id) DO UPDATE SET document = excluded.document
                 """,
             arguments: [id.text, DeviceEntryDocument.text(after)])
+        for module in before?.modules.keys.filter({ after.modules[$0] == nil }) ?? [] {
+            for table in ["twin", "session", "activity"] {
+                try database.execute(
+                    sql: "DELETE FROM \(table) WHERE device = ? AND module = ?", arguments: [id.text, module])
+            }
+        }
     }
 
     private static func entry(_ id: String, _ text: String) throws -> DeviceEntry {

@@ -91,23 +91,24 @@ extension Connect {
             let topic = try body.topicName(bytesMax: limits.topicBytesMax)
             let payload = try body.lengthPrefixed()
             will = Will(
-                topicName: String(buffer: topic), payload: Array(payload.readableBytesView), qos: qos,
+                topicName: String(decoding: body.bytes(in: topic), as: UTF8.self),
+                payload: Array(body.bytes(in: payload)), qos: qos,
                 isRetained: flags & Flag.willRetain != 0)
         }
         if flags & Flag.userName != 0 { userName = try body.text() }
-        if flags & Flag.password != 0 { password = Secret(try body.lengthPrefixed().readableBytesView) }
+        if flags & Flag.password != 0 { password = Secret(body.bytes(in: try body.lengthPrefixed())) }
     }
 
     private static func checkProtocol(_ body: inout BodyReader) throws(DecodeError) {
         let start = body.offset
-        let name = try body.lengthPrefixed()
+        let name = body.bytes(in: try body.lengthPrefixed())
         // "MQIsdp" was the name up to MQTT 3.1: such a client is told its level, as a too new one is (section 3.1.2.2).
-        guard name == ByteBuffer(string: "MQTT") || name == ByteBuffer(string: "MQIsdp") else {
+        guard name.elementsEqual("MQTT".utf8) || name.elementsEqual("MQIsdp".utf8) else {
             throw body.error(.protocolNameUnknown, at: start)
         }
         let levelOffset = body.offset
         let level = try body.byte()
-        guard level == protocolLevel, name.readableBytes == 4 else {
+        guard level == protocolLevel, name.count == 4 else {
             throw body.error(.protocolLevelUnsupported(level), at: levelOffset)
         }
     }

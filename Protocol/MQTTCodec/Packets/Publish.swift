@@ -27,7 +27,9 @@ public struct Publish: Equatable, Sendable {
         isRetained: Bool = false
     ) {
         let topic = ByteBuffer(string: topicName)
-        guard (1...65_535).contains(topic.readableBytes), UTF8Text.topicNameFault(in: topic) == nil else { return nil }
+        guard (1...65_535).contains(topic.readableBytes),
+            topic.withUnsafeReadableBytes({ UTF8Text.topicNameFault(in: $0) }) == nil
+        else { return nil }
         self.topic = topic
         self.payload = payload
         (qos, packetID) = delivery.wire
@@ -58,15 +60,39 @@ extension Publish {
         static let duplicate: UInt8 = 1 << 3
     }
 
-    init(from body: inout BodyReader, flags: UInt8, limits: CodecLimits) throws(DecodeError) {
-        guard let qos = QoS(rawValue: flags >> Flag.qosShift & 0b11) else { throw body.error(.qosReserved, at: 0) }
-        isDuplicate = flags & Flag.duplicate != 0
-        guard qos != .atMostOnce || !isDuplicate else { throw body.error(.duplicateWithoutAcknowledgement, at: 0) }
-        self.qos = qos
-        isRetained = flags & Flag.retain != 0
-        topic = try body.topicName(bytesMax: limits.topicBytesMax)
-        packetID = qos == .atMostOnce ? nil : try body.packetID()
-        payload = body.rest()
+    /// Where the parts of a received PUBLISH are, counted from its first byte.
+    struct Layout {
+        let topic: Range<Int>
+        let payload: Range<Int>
+        let packetID: PacketID?
+        let qos: QoS
+        let isDuplicate: Bool
+        let isRetained: Bool
+
+        init(from body: inout BodyReader, flags: UInt8, limits: CodecLimits) throws(DecodeError) {
+            guard let qos = QoS(rawValue: flags >> Flag.qosShift & 0b11) else { throw body.error(.qosReserved, at: 0) }
+            isDuplicate = flags & Flag.duplicate != 0
+            guard qos != .atMostOnce || !isDuplicate else { throw body.error(.duplicateWithoutAcknowledgement, at: 0) }
+            self.qos = qos
+            isRetained = flags & Flag.retain != 0
+            topic = try body.topicName(bytesMax: limits.topicBytesMax)
+            packetID = qos == .atMostOnce ? nil : try body.packetID()
+            payload = body.rest()
+        }
+    }
+
+    /// Slices of `buffer`, whose readable bytes begin with the packet.
+    init(_ layout: Layout, in buffer: borrowing ByteBuffer) {
+        let start = buffer.readerIndex
+        guard let topic = buffer.getSlice(at: start + layout.topic.lowerBound, length: layout.topic.count),
+            let payload = buffer.getSlice(at: start + layout.payload.lowerBound, length: layout.payload.count)
+        else { preconditionFailure("a located PUBLISH lies in its buffer") }
+        self.topic = topic
+        self.payload = payload
+        packetID = layout.packetID
+        qos = layout.qos
+        isDuplicate = layout.isDuplicate
+        isRetained = layout.isRetained
     }
 
     func write(into buffer: inout ByteBuffer) {

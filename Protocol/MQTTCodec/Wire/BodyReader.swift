@@ -1,33 +1,40 @@
-import NIOCore
-
 /// Reads the fields of one packet's body in order and knows, for an error, where it stands.
+///
+/// It looks at the received bytes in place and lives only as long as they may be looked at; every read is checked against
+/// the end of the packet. Fields come out as values of their own or as ranges to be sliced.
 struct BodyReader {
-    private var bytes: ByteBuffer
+    private let packet: UnsafeRawBufferPointer
     private let type: PacketType
-    private let packetBytes: Int
+    /// The next unread byte, counted from the first byte of the packet.
+    private(set) var offset: Int
 
-    init(_ body: consuming ByteBuffer, header: FixedHeader) {
-        bytes = body
+    /// - Parameter packet: the whole packet, fixed header included.
+    init(_ packet: UnsafeRawBufferPointer, header: FixedHeader) {
+        precondition(packet.count == header.packetBytes, "the reader needs one whole packet")
+        self.packet = packet
         type = header.type
-        packetBytes = header.packetBytes
+        offset = header.headerBytes
     }
 
-    /// The next unread byte, counted from the first byte of the packet.
-    var offset: Int { packetBytes - bytes.readableBytes }
-    var isAtEnd: Bool { bytes.readableBytes == 0 }
+    var isAtEnd: Bool { offset == packet.count }
 
     func error(_ problem: DecodeError.Problem, at offset: Int? = nil) -> DecodeError {
         DecodeError(problem, at: offset ?? self.offset, in: type)
     }
 
+    /// Bytes of a range that this reader gave out.
+    func bytes(in range: Range<Int>) -> UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: packet[range]) }
+
     mutating func byte() throws(DecodeError) -> UInt8 {
-        guard let value = bytes.readInteger(as: UInt8.self) else { throw error(.bodyTooShort) }
-        return value
+        guard offset < packet.count else { throw error(.bodyTooShort) }
+        defer { offset += 1 }
+        return packet[offset]
     }
 
     mutating func uint16() throws(DecodeError) -> UInt16 {
-        guard let value = bytes.readInteger(as: UInt16.self) else { throw error(.bodyTooShort) }
-        return value
+        guard packet.count - offset >= 2 else { throw error(.bodyTooShort) }
+        defer { offset += 2 }
+        return UInt16(packet[offset]) << 8 | UInt16(packet[offset + 1])
     }
 
     mutating func packetID() throws(DecodeError) -> PacketID {
@@ -37,29 +44,29 @@ struct BodyReader {
     }
 
     /// Two bytes of length, then that many bytes. Source: MQTT 3.1.1 section 1.5.3.
-    mutating func lengthPrefixed() throws(DecodeError) -> ByteBuffer {
+    mutating func lengthPrefixed() throws(DecodeError) -> Range<Int> {
         let start = offset
-        guard let field = bytes.readSlice(length: Int(try uint16())) else { throw error(.bodyTooShort, at: start) }
-        return field
+        let count = Int(try uint16())
+        guard packet.count - offset >= count else { throw error(.bodyTooShort, at: start) }
+        defer { offset += count }
+        return offset..<(offset + count)
     }
 
     /// A length-prefixed field that is valid UTF-8 without U+0000. Source: MQTT 3.1.1 section 1.5.3.
     mutating func text() throws(DecodeError) -> String {
-        let start = offset + 2
         let field = try lengthPrefixed()
-        if let problem = UTF8Text.fault(in: field) { throw error(problem, at: start) }
-        return String(buffer: field)
+        if let problem = UTF8Text.fault(in: bytes(in: field)) { throw error(problem, at: field.lowerBound) }
+        return String(decoding: bytes(in: field), as: UTF8.self)
     }
 
     /// A concrete topic: text of at least one byte and no wildcard. Source: MQTT 3.1.1 sections 3.3.2.1 and 4.7.
-    mutating func topicName(bytesMax: Int) throws(DecodeError) -> ByteBuffer {
-        let start = offset + 2
+    mutating func topicName(bytesMax: Int) throws(DecodeError) -> Range<Int> {
         let field = try lengthPrefixed()
-        guard field.readableBytes > 0 else { throw error(.topicNameEmpty, at: start - 2) }
-        guard field.readableBytes <= bytesMax else {
-            throw error(.topicTooLong(bytes: field.readableBytes, bytesMax: bytesMax), at: start - 2)
+        guard !field.isEmpty else { throw error(.topicNameEmpty, at: field.lowerBound - 2) }
+        guard field.count <= bytesMax else {
+            throw error(.topicTooLong(bytes: field.count, bytesMax: bytesMax), at: field.lowerBound - 2)
         }
-        if let problem = UTF8Text.topicNameFault(in: field) { throw error(problem, at: start) }
+        if let problem = UTF8Text.topicNameFault(in: bytes(in: field)) { throw error(problem, at: field.lowerBound) }
         return field
     }
 
@@ -75,14 +82,12 @@ struct BodyReader {
     }
 
     /// All that is left.
-    mutating func rest() -> ByteBuffer {
-        guard let rest = bytes.readSlice(length: bytes.readableBytes) else {
-            preconditionFailure("all readable bytes can be read")
-        }
-        return rest
+    mutating func rest() -> Range<Int> {
+        defer { offset = packet.count }
+        return offset..<packet.count
     }
 
     func finish() throws(DecodeError) {
-        guard bytes.readableBytes == 0 else { throw error(.bodyTooLong(surplusBytes: bytes.readableBytes)) }
+        guard isAtEnd else { throw error(.bodyTooLong(surplusBytes: packet.count - offset)) }
     }
 }

@@ -1,5 +1,3 @@
-import NIOCore
-
 /// Framing: what the first two to five bytes say, read without taking them. Source: MQTT 3.1.1 section 2.2.
 ///
 ///     bits 7–4 type │ 3–0 flags ┆ remaining length, 1 to 4 bytes
@@ -12,8 +10,8 @@ struct FixedHeader {
     var packetBytes: Int { headerBytes + bodyBytes }
 
     /// `nil` when the header has not arrived completely.
-    init?(peeking buffer: borrowing ByteBuffer, limits: CodecLimits) throws(DecodeError) {
-        guard let first = buffer.getInteger(at: buffer.readerIndex, as: UInt8.self) else { return nil }
+    init?(_ bytes: UnsafeRawBufferPointer, limits: CodecLimits) throws(DecodeError) {
+        guard let first = bytes.first else { return nil }
         guard let type = PacketType(rawValue: first >> 4) else {
             throw DecodeError(.packetTypeReserved(first >> 4), at: 0, in: nil)
         }
@@ -24,7 +22,8 @@ struct FixedHeader {
         var length = 0
         var index = 0
         while true {
-            guard let byte = buffer.getInteger(at: buffer.readerIndex + 1 + index, as: UInt8.self) else { return nil }
+            guard 1 + index < bytes.count else { return nil }
+            let byte = bytes[1 + index]
             length |= Int(byte & 0x7F) << (7 * index)
             index += 1
             if byte & 0x80 == 0 { break }

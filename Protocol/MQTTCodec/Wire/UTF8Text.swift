@@ -1,40 +1,38 @@
-import NIOCore
-
 /// What MQTT asks of text: well-formed UTF-8 (so no surrogates) without U+0000. Source: MQTT 3.1.1 section 1.5.3.
 enum UTF8Text {
-    static func fault(in text: borrowing ByteBuffer) -> DecodeError.Problem? {
-        text.withUnsafeReadableBytes { bytes in
-            var seen: UInt8 = 0
-            var hasNull = false
-            // No early exit, so that the compiler can look at many bytes at once.
-            for byte in bytes {
-                seen |= byte
-                hasNull = hasNull || byte == 0
-            }
-            return fault(in: bytes, isASCII: seen < 0x80, hasNull: hasNull)
-        }
+    static func fault(in bytes: UnsafeRawBufferPointer) -> DecodeError.Problem? {
+        if isPlain(bytes) { return nil }
+        if !isWellFormed(bytes) { return .textNotUTF8 }
+        return bytes.contains(0) ? .textContainsNull : nil
     }
 
-    static func topicNameFault(in text: borrowing ByteBuffer) -> DecodeError.Problem? {
-        text.withUnsafeReadableBytes { bytes in
-            var seen: UInt8 = 0
-            var nulls: UInt8 = 0
-            var wildcards: UInt8 = 0
-            for byte in bytes {
-                seen |= byte
-                nulls |= byte == 0 ? 1 : 0
-                wildcards |= byte == UInt8(ascii: "+") || byte == UInt8(ascii: "#") ? 1 : 0
-            }
-            if let problem = fault(in: bytes, isASCII: seen < 0x80, hasNull: nulls != 0) { return problem }
-            return wildcards != 0 ? .topicNameContainsWildcard : nil
-        }
+    static func topicNameFault(in bytes: UnsafeRawBufferPointer) -> DecodeError.Problem? {
+        if isPlain(bytes) { return nil }
+        if let problem = fault(in: bytes) { return problem }
+        return bytes.contains { isWildcard($0) } ? .topicNameContainsWildcard : nil
     }
 
-    private static func fault(
-        in bytes: UnsafeRawBufferPointer, isASCII: Bool, hasNull: Bool
-    ) -> DecodeError.Problem? {
-        if !isASCII, !isWellFormed(bytes) { return .textNotUTF8 }
-        return hasNull ? .textContainsNull : nil
+    private static func isWildcard(_ byte: UInt8) -> Bool { byte == UInt8(ascii: "+") || byte == UInt8(ascii: "#") }
+
+    /// Whether there is nothing to look at more closely: ASCII only, no U+0000, no wildcard. Sixteen bytes a step, because
+    /// every PUBLISH passes here.
+    private static func isPlain(_ bytes: UnsafeRawBufferPointer) -> Bool {
+        let zero = SIMD16<UInt8>(repeating: 0)
+        let plus = SIMD16<UInt8>(repeating: UInt8(ascii: "+"))
+        let hash = SIMD16<UInt8>(repeating: UInt8(ascii: "#"))
+        let highest = SIMD16<UInt8>(repeating: 0x7F)
+        var index = 0
+        while bytes.count - index >= 16 {
+            let block = bytes.loadUnaligned(fromByteOffset: index, as: SIMD16<UInt8>.self)
+            if any((block .== zero) .| (block .== plus) .| (block .== hash) .| (block .> highest)) { return false }
+            index += 16
+        }
+        while index < bytes.count {
+            let byte = bytes[index]
+            if byte == 0 || byte > 0x7F || isWildcard(byte) { return false }
+            index += 1
+        }
+        return true
     }
 
     /// Source: Unicode 15, table 3-7 (well-formed UTF-8 byte sequences).

@@ -82,8 +82,9 @@ final class PymodbusServer {
     }
 
     init(_ folder: TemporaryFolder, serial: Bool) throws {
-        let script = URL(fileURLWithPath: "\(#filePath)").deletingLastPathComponent()
-            .appendingPathComponent("pymodbus_server.py").path
+        let tests = URL(fileURLWithPath: "\(#filePath)").deletingLastPathComponent().deletingLastPathComponent()
+            .deletingLastPathComponent()
+        let script = tests.appendingPathComponent("Support/pymodbus_server.py").path
         let output = folder.file("server.log")
         process = try ChildProcess(Self.python, [script, serial ? "serial" : "tcp"], output: output)
         let process = process

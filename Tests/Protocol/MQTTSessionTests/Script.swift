@@ -119,10 +119,16 @@ struct Script: Sendable, CustomTestStringConvertible {
 
 func instant(_ seconds: Double) -> MonotonicInstant { MonotonicInstant(nanoseconds: Int64(seconds * 1e9)) }
 
-func id(_ value: UInt16) -> PacketID { PacketID(value)! }
+func id(_ value: UInt16) -> PacketID {
+    guard let id = PacketID(value) else { preconditionFailure("tests use identifiers that exist") }
+    return id
+}
 
 func message(_ delivery: Publish.Delivery, topic: String = "a/b", isDuplicate: Bool = false) -> Publish {
-    Publish(topicName: topic, payload: ByteBuffer(string: "x"), delivery: delivery, isDuplicate: isDuplicate)!
+    let publish = Publish(
+        topicName: topic, payload: ByteBuffer(string: "x"), delivery: delivery, isDuplicate: isDuplicate)
+    guard let publish else { preconditionFailure("tests use topics that can be sent") }
+    return publish
 }
 
 /// The ticket of the n-th acknowledged message of a connection, counted from zero.

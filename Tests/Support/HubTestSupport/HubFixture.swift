@@ -29,10 +29,12 @@ public final class HubFixture: Sendable {
             store: SQLiteRegistryStore(database), hostNames: [Self.hostName, "localhost"], clock: { clock.now })
     }
 
+    @discardableResult
     public func makeDevice(_ id: String) async throws -> DeviceRecord {
         try await registry.create(DeviceDraft(id: try Self.id(id)))
     }
 
+    @discardableResult
     public func makeGateway(_ id: String, children: [String] = []) async throws -> DeviceRecord {
         let gateway = try await registry.create(DeviceDraft(id: try Self.id(id), isGateway: true))
         for child in children { try await registry.create(DeviceDraft(id: try Self.id(child), parent: gateway)) }

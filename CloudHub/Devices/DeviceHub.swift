@@ -1,0 +1,138 @@
+public import HubContract
+public import Logging
+public import Primitives
+public import Registry
+public import Sessions
+import Synchronization
+
+/// Twins, direct methods, cloud-to-device messages, stored subscriptions and connection state of all devices.
+///
+/// Sessions call it on their event loops (`DeviceServices`), the service side from tasks; nothing in it blocks.
+public final class DeviceHub: DeviceServices {
+    let registry: DeviceRegistry
+    let connected: ConnectedDevices
+    let store: any DeviceStore
+    let clock: @Sendable () -> WallInstant
+    let logger: Logger
+    let methods = MethodCalls()
+    let waiters = ChangeWaiters()
+    let mailbox: C2DMailbox
+    let activity: ActivityBook
+    let outcomeObservers = Mutex<[@Sendable (C2DOutcome) -> Void]>([])
+    private let subscriptions: Mutex<[HubIdentity: Set<StoredSubscription>]>
+
+    /// Loads what the store keeps; call it off the event loops.
+    ///
+    /// - Parameter clock: the time for stamps and expiry.
+    /// - Throws: what the store threw.
+    public init(
+        registry: DeviceRegistry, connected: ConnectedDevices, store: any DeviceStore,
+        clock: @escaping @Sendable () -> WallInstant, logger: Logger
+    ) async throws {
+        self.registry = registry
+        self.connected = connected
+        self.store = store
+        self.clock = clock
+        self.logger = logger
+        let queues = try store.loadQueues()
+        mailbox = C2DMailbox(counts: queues.counts, firstExpiry: queues.firstExpiry)
+        activity = ActivityBook(try store.loadActivity())
+        subscriptions = Mutex(try store.loadSubscriptions())
+        let waiters = waiters
+        connected.onChange { _ in waiters.somethingChanged() }
+        registry.onAccessLost { [weak self] identity, loss in self?.accessLost(identity, loss) }
+    }
+
+    /// Ends expired messages and writes activity down, until the task is cancelled. Run exactly one.
+    public func run() async {
+        var ticks = 0
+        while !Task.isCancelled {
+            try? await Task.sleep(for: .seconds(1))
+            ticks += 1
+            await expireDue()
+            if ticks % Self.activityEveryTicks == 0 { await writeActivity() }
+        }
+        await writeActivity()
+    }
+
+    /// Seconds between two writes of what changed in connection states.
+    private static let activityEveryTicks = 10
+
+    /// Whether the identity, or its gateway for it, is connected.
+    public func isOnline(_ target: HubIdentity) -> Bool { connected.link(for: target) != nil }
+
+    /// Whether a direct method would reach the identity now.
+    public func takesMethods(_ target: HubIdentity) -> Bool { connected.isSubscribed(target, .methods) }
+
+    /// When the identity was last here.
+    public func activity(of who: HubIdentity) -> DeviceActivity { activity.of(who) }
+
+    /// Notes that it sent something. Cheap: memory only.
+    public func active(_ who: HubIdentity, at now: WallInstant) { activity.active(who, at: now) }
+
+    // MARK: - Subscriptions
+
+    public func storedSubscriptions(of who: HubIdentity) -> Set<StoredSubscription> {
+        subscriptions.withLock { $0[who] ?? [] }
+    }
+
+    public func subscriptionsChanged(
+        _ who: HubIdentity, to wanted: Set<StoredSubscription>, reply: @escaping @Sendable (Bool) -> Void
+    ) {
+        guard storedSubscriptions(of: who) != wanted else { return reply(true) }
+        store.setSubscriptions(of: who, to: wanted) { [self] result in
+            switch result {
+            case .success:
+                subscriptions.withLock { $0[who] = wanted.isEmpty ? nil : wanted }
+                reply(true)
+            case .failure(let error):
+                logFailure(error, doing: "keep subscriptions", who)
+                reply(false)
+            }
+        }
+    }
+
+    // MARK: - Connection state
+
+    public func connected(_ who: HubIdentity, at now: WallInstant) { activity.connectionChanged(who, at: now) }
+
+    public func disconnected(_ who: HubIdentity, at now: WallInstant, reason: DisconnectReason) {
+        activity.connectionChanged(who, at: now)
+        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device))
+    }
+
+    /// Cuts the connection of somebody who may not stay, and forgets what a removed identity left in memory.
+    private func accessLost(_ who: HubIdentity, _ loss: AccessLoss) {
+        let reason: DisconnectReason =
+            switch loss {
+            case .removed: .deviceRemoved
+            case .disabled: .deviceDisabled
+            case .credentialsChanged: .credentialsChanged
+            }
+        if let link = connected.link(for: who), link.identity == who {
+            link.deliver(.close(reason: reason), to: who)
+        }
+        guard loss == .removed else { return }
+        subscriptions.withLock { $0[who] = nil }
+        activity.forget(who)
+        if who.module == nil { mailbox.forget(who.device) }
+    }
+
+    private func writeActivity() async {
+        let changed = activity.takeChanged().filter { registry.exists($0.key) }
+        guard !changed.isEmpty else { return }
+        do {
+            try await store.setActivity(changed)
+        } catch {
+            logger.warning(
+                "connection states could not be written; the next attempt follows", metadata: ["error": "\(error)"])
+            activity.markChanged(Array(changed.keys))
+        }
+    }
+
+    func logFailure(_ error: any Error, doing: String, _ who: HubIdentity) {
+        logger.error(
+            "a device's request failed in the store",
+            metadata: ["doing": "\(doing)", "device": "\(who)", "error": "\(error)"])
+    }
+}

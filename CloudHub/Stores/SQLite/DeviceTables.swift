@@ -1,0 +1,51 @@
+extension HubSchema {
+    /// What hangs on an identity: twin, stored subscriptions, last activity, cloud-to-device queue. All but the outcomes
+    /// goes with its device. `module` is empty for the device itself. Times are milliseconds since 1970.
+    static let devicesMigration = Migration(
+        "twins, sessions and cloud-to-device queues",
+        sql: """
+            CREATE TABLE twin (
+                device TEXT NOT NULL REFERENCES device(id) ON DELETE CASCADE,
+                module TEXT NOT NULL,
+                document TEXT NOT NULL,
+                PRIMARY KEY (device, module)
+            ) STRICT, WITHOUT ROWID;
+            CREATE TABLE session (
+                device TEXT NOT NULL REFERENCES device(id) ON DELETE CASCADE,
+                module TEXT NOT NULL,
+                subscriptions TEXT NOT NULL,
+                PRIMARY KEY (device, module)
+            ) STRICT, WITHOUT ROWID;
+            CREATE TABLE activity (
+                device TEXT NOT NULL REFERENCES device(id) ON DELETE CASCADE,
+                module TEXT NOT NULL,
+                connectionChanged INTEGER NOT NULL,
+                lastActivity INTEGER NOT NULL,
+                PRIMARY KEY (device, module)
+            ) STRICT, WITHOUT ROWID;
+            CREATE TABLE c2d (
+                sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+                device TEXT NOT NULL REFERENCES device(id) ON DELETE CASCADE,
+                token TEXT NOT NULL UNIQUE,
+                messageID TEXT NOT NULL,
+                bag TEXT NOT NULL,
+                payload BLOB NOT NULL,
+                expires INTEGER NOT NULL,
+                deliveries INTEGER NOT NULL DEFAULT 0,
+                wantsOutcome INTEGER NOT NULL
+            ) STRICT;
+            CREATE INDEX c2d_of_device ON c2d (device, sequence);
+            CREATE INDEX c2d_by_expiry ON c2d (expires);
+            CREATE TABLE c2d_outcome (
+                sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+                token TEXT NOT NULL UNIQUE,
+                device TEXT NOT NULL,
+                messageID TEXT NOT NULL,
+                kind TEXT NOT NULL
+            ) STRICT;
+            CREATE TRIGGER c2d_purged_with_its_device BEFORE DELETE ON device BEGIN
+                INSERT INTO c2d_outcome (token, device, messageID, kind)
+                SELECT token, device, messageID, 'purged' FROM c2d WHERE device = OLD.id AND wantsOutcome;
+            END;
+            """)
+}

@@ -1,0 +1,151 @@
+public import Primitives
+public import Telemetry
+
+/// One checked rule.
+public struct Rule: Hashable, Sendable {
+    public enum Place: String, Sendable, CaseIterable { case edge, hub }
+
+    public enum DeviceSelector: Hashable, Sendable {
+        case any
+        case one(DeviceID)
+
+        func selects(_ device: DeviceID) -> Bool {
+            switch self {
+            case .any: true
+            case .one(let wanted): wanted == device
+            }
+        }
+    }
+
+    /// Longest time a rule may wait: 30 days.
+    public static let holdTimeMax = Duration.seconds(30 * 86_400)
+
+    /// Unique where it runs; letters, digits, `-`, `_` and `.`; 1 to 100 bytes.
+    public let name: String
+    public let runs: Place
+    public let device: DeviceSelector
+    /// `nil` means any metric, which only silence can watch.
+    public let metric: String?
+    public let condition: Condition
+    /// How long the condition must hold without a break before the rule fires; 0 … 30 days. `silent`: how long nothing
+    /// may be heard.
+    public let holdTime: Duration
+    /// How far a value must come back beyond the limit to end the fault. Unit of the metric; 0 or more.
+    public let hysteresis: Double
+    public let severity: Severity
+    public let message: MessageTemplate
+
+    /// - Throws: every problem at once.
+    public init(
+        name: String, runs: Place = .edge, device: DeviceSelector = .any, metric: String?, condition: Condition,
+        holdTime: Duration = .zero, hysteresis: Double = 0, severity: Severity = .warning,
+        message: MessageTemplate? = nil
+    ) throws(RuleError) {
+        self.name = name
+        self.runs = runs
+        self.device = device
+        self.metric = metric
+        self.condition = condition
+        self.holdTime = holdTime
+        self.hysteresis = hysteresis
+        self.severity = severity
+        self.message = message ?? (condition == .silent ? .standardSilence : .standard)
+        let problems = self.problems
+        guard problems.isEmpty else { throw RuleError(rule: name, problems: problems) }
+    }
+
+    /// What the value is held against, for messages: `70`, `2..8`, or the time of silence.
+    public var limitText: String { condition == .silent ? Self.text(holdTime) : condition.limitText }
+
+    private var problems: [RuleError.Problem] {
+        var found: [RuleError.Problem] = []
+        if !(1...100).contains(name.utf8.count) || !name.utf8.allSatisfy(Self.isNameByte) {
+            found.append(.init(.name, "needs 1 to 100 letters, digits, - _ or ."))
+        }
+        if let metric, !(1...TelemetryLimits.metricBytesMax).contains(metric.utf8.count) {
+            found.append(.init(.metric, "needs 1 to \(TelemetryLimits.metricBytesMax) bytes"))
+        }
+        if metric == nil, condition != .silent {
+            found.append(.init(.metric, "is needed: only a rule about silence can watch any metric"))
+        }
+        if holdTime < .zero || holdTime > Self.holdTimeMax { found.append(.init(.holdTime, "needs 0s to 30d")) }
+        if condition == .silent, holdTime == .zero {
+            found.append(.init(.holdTime, "is needed: how long nothing may be heard, 1ms to 30d"))
+        }
+        if let problem = hysteresisProblem { found.append(.init(.hysteresis, problem)) }
+        return found
+    }
+
+    private var hysteresisProblem: String? {
+        guard hysteresis.isFinite, hysteresis >= 0 else { return "needs a number of 0 or more" }
+        switch condition {
+        case .above, .atLeast, .below, .atMost, .inside: return nil
+        case .equal, .notEqual, .silent: return hysteresis == 0 ? nil : "has no meaning for \(condition.text)"
+        case .outside(let band):
+            // More than half the band, and no value could ever end the fault.
+            return hysteresis <= (band.upperBound - band.lowerBound) / 2
+                ? nil : "needs at most half the band \(condition.limitText), or the fault could never end"
+        }
+    }
+
+    private static func isNameByte(_ byte: UInt8) -> Bool {
+        switch byte {
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+            UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"), UInt8(ascii: "."):
+            true
+        default: false
+        }
+    }
+
+    /// The largest unit that gives a whole number: `90s`, `5m`, `250ms`.
+    private static func text(_ duration: Duration) -> String {
+        let nanoseconds = duration.nanosecondsClamped
+        let units: [(String, Int64)] = [
+            ("d", 86_400_000_000_000), ("h", 3_600_000_000_000), ("m", 60_000_000_000), ("s", 1_000_000_000),
+            ("ms", 1_000_000), ("us", 1000),
+        ]
+        for (unit, size) in units where nanoseconds % size == 0 && nanoseconds != 0 {
+            return "\(nanoseconds / size)\(unit)"
+        }
+        return nanoseconds == 0 ? "0s" : "\(nanoseconds)ns"
+    }
+
+    /// Changes when what the rule decides does: state kept for another definition is worth nothing. Severity and
+    /// message are left out, because a fault that is open stays open when only its wording changes.
+    var fingerprint: UInt64 {
+        let selector =
+            switch device {
+            case .any: "*"
+            case .one(let device): device.text
+            }
+        let parts = [
+            name, runs.rawValue, selector, metric ?? "*", condition.text, "\(holdTime.nanosecondsClamped)",
+            "\(hysteresis)",
+        ]
+        var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a
+        for byte in parts.joined(separator: "\u{0}").utf8 { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+        return hash
+    }
+}
+
+/// Everything that is wrong with a rule's fields.
+public struct RuleError: Error, Hashable, Sendable, CustomStringConvertible {
+    public enum Field: String, Sendable { case name, metric, holdTime = "for", hysteresis }
+
+    public struct Problem: Hashable, Sendable {
+        public let field: Field
+        public let sentence: String
+
+        init(_ field: Field, _ sentence: String) {
+            self.field = field
+            self.sentence = sentence
+        }
+    }
+
+    public let rule: String
+    public let problems: [Problem]
+
+    public var description: String {
+        "rule \"\(rule)\": " + problems.map { "\($0.field.rawValue) \($0.sentence)" }.joined(separator: "; ")
+    }
+}
