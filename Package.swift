@@ -229,6 +229,19 @@ let package = Package(
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
+        room(
+            "FieldKit", "Tests/Support/FieldKit",
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+        tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
+        tests(
+            "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+        tests(
+            "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
+        tests(
+            "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
     ],
     swiftLanguageModes: [.v6]
 )
