@@ -176,6 +176,9 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests(
+            "Pipeline", "Tests/EdgeAgent/PipelineTests",
+            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+        tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests("Tidy", "Tests/Tidy"),
