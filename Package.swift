@@ -43,6 +43,7 @@ let mustache = Target.Dependency.product(name: "Mustache", package: "swift-musta
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
+let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
 let toml = Target.Dependency.product(name: "TOMLKit", package: "TOMLKit")
 
 let package = Package(
@@ -75,7 +76,7 @@ let package = Package(
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "JSON", "Telemetry"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -137,7 +138,7 @@ let package = Package(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, nioCore, logging,
+                "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -147,7 +148,7 @@ let package = Package(
             ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
-            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, httpTypes, nioCore, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
@@ -173,6 +174,17 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests(
+            "Faults", "Tests/CloudHub/FaultsTests",
+            [
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+            ]),
+        tests(
+            "CRM", "Tests/CloudHub/CRMTests",
+            [
+                "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
+                httpClient, logging,
+            ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests(
@@ -195,9 +207,16 @@ let package = Package(
                 "Primitives", logging,
             ]),
         tests(
+            "ServiceAPI", "Tests/CloudHub/ServiceAPITests",
+            [
+                "ServiceAPI", "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract",
+                "JSON", "Primitives", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging,
+            ]),
+        tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )

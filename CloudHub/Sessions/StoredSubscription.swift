@@ -4,11 +4,7 @@ public import Primitives
 /// One subscription of a session, kept across connections made with clean session 0.
 public struct StoredSubscription: Hashable, Sendable {
     /// For whom: the identity itself, or its children through the `$fieldline/` extension.
-    public enum Scope: Hashable, Sendable {
-        case own
-        case child(DeviceID)
-        case everyChild
-    }
+    public typealias Scope = SubscriptionScope
 
     public let scope: Scope
     public let subscription: DeviceSubscription

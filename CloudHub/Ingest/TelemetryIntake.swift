@@ -1,0 +1,57 @@
+public import EventLog
+import HubContract
+public import Primitives
+import Telemetry
+
+/// Checks telemetry batches before they are appended: who may speak for whom, and what cannot be taken.
+///
+/// MQTT 3.1.1 has no negative acknowledgement. So what is refused here is quarantined with its reason, acknowledged, and
+/// named in a receipt: the gateway never sends it again, and its page shows why.
+public struct TelemetryIntake: Sendable {
+    /// What becomes of a batch publish.
+    public struct Verdict: Sendable {
+        /// The event to append; `nil` when no record is left for one.
+        public let body: [UInt8]?
+        /// What the log must know to drop repeats; `nil` when the envelope could not be read.
+        public let mark: BatchMark?
+        /// The whole publish, when the envelope could not be read.
+        public let quarantined: QuarantinedRecord?
+        /// For the gateway, once the group is durable.
+        public let receipt: [UInt8]?
+    }
+
+    /// The head of a publish that cannot be read, kept in quarantine.
+    public static let headBytesMax = 4096
+
+    private let gatewayOf: @Sendable (DeviceID) -> DeviceID?
+
+    /// - Parameter gatewayOf: the gateway that speaks for a child, or `nil`; called on event loops, from memory.
+    public init(gatewayOf: @escaping @Sendable (DeviceID) -> DeviceID?) { self.gatewayOf = gatewayOf }
+
+    /// Whether these raw bytes of a property bag may name the batch content type; `isBatch` decides. Costs nothing for an
+    /// empty bag.
+    public static func mayBeBatch(bag: UnsafeRawBufferPointer) -> Bool {
+        guard bag.count >= marker.count else { return false }
+        var index = 0
+        let last = bag.count - marker.count
+        while index <= last {
+            if bag[index] == marker[0], bag[index..<index + marker.count].elementsEqual(marker) { return true }
+            index += 1
+        }
+        return false
+    }
+
+    // Inside the content type, of characters that are never percent-encoded.
+    private static let marker = Array("vnd.fieldline.batch".utf8)
+
+    /// Whether the property bag's content type says that the body is a batch.
+    public static func isBatch(bagText: String) -> Bool {
+        guard let bag = try? PropertyBag(parsing: bagText) else { return false }
+        return bag.system("ct") == Batch.contentType
+    }
+
+    /// Whether `speaker` may send events of `device`.
+    public func maySpeak(_ speaker: DeviceID, for device: DeviceID) -> Bool {
+        device == speaker || gatewayOf(device) == speaker
+    }
+}

@@ -1,0 +1,132 @@
+import HubContract
+import Logging
+import MQTTCodec
+import MQTTSession
+import NIOCore
+import Primitives
+import Sessions
+import Synchronization
+
+/// What all connections of a listener share: what they ask, their limits, and how they speak to the operator.
+final class ListenerShared: Sendable {
+    let dependencies: MQTTDependencies
+    let codecLimits = CodecLimits()
+    let sessionLimits: SessionLimits
+    private let connectionsMax: Int
+    private let connectionCount = Mutex(0)
+    private let complaints = Mutex(Complaints())
+
+    init(dependencies: MQTTDependencies, connectTimeout: Duration, connectionsMax: Int) {
+        self.dependencies = dependencies
+        self.connectionsMax = connectionsMax
+        sessionLimits = SessionLimits(connectTimeout: connectTimeout)
+    }
+
+    /// - Returns: `false` when no more connections are taken.
+    func connectionOpens() -> Bool {
+        let count = connectionCount.withLock { count in
+            guard count < connectionsMax else { return Int?.none }
+            count += 1
+            return count
+        }
+        if count == nil, mayComplain(about: "connections") {
+            dependencies.logger.warning(
+                "a connection was refused because the listener is full; raise its limit or spread the devices",
+                metadata: ["connectionsMax": "\(connectionsMax)"])
+        }
+        return count != nil
+    }
+
+    func connectionClosed() { connectionCount.withLock { $0 -= 1 } }
+
+    // MARK: - The operator's log
+
+    func connected(_ identity: HubIdentity, isSessionPresent: Bool) {
+        dependencies.logger.debug(
+            "device connected", metadata: ["device": "\(identity)", "sessionPresent": "\(isSessionPresent)"])
+    }
+
+    func connectRefused(_ sentence: String, device: String, from address: SocketAddress?) {
+        guard mayComplain(about: "connect " + device) else { return }
+        dependencies.logger.warning(
+            "a device was refused",
+            metadata: [
+                "device": "\(device.prefix(256))", "reason": "\(sentence)",
+                "address": "\(address?.ipAddress ?? "unknown")",
+            ])
+    }
+
+    func closes(_ reason: DisconnectReason, device: HubIdentity?) {
+        let metadata: Logger.Metadata = [
+            "device": "\(device?.description ?? "before CONNECT")", "reason": "\(reason.sentence)",
+        ]
+        switch reason {
+        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .deviceDisabled, .deviceRemoved,
+            .credentialsChanged:
+            dependencies.logger.debug("connection closed", metadata: metadata)
+        case .keepAliveExpired, .takenOver, .protocolViolation, .refused, .tooSlow:
+            guard mayComplain(about: "close \(device?.description ?? "")") else { return }
+            dependencies.logger.warning("connection closed", metadata: metadata)
+        }
+    }
+
+    func subscriptionRefused(_ sentence: String, device: HubIdentity) {
+        guard mayComplain(about: "subscribe \(device)") else { return }
+        dependencies.logger.warning(
+            "a subscription was refused", metadata: ["device": "\(device)", "reason": "\(sentence)"])
+    }
+
+    func undeliverable(_ topic: String, device: HubIdentity?) {
+        guard mayComplain(about: "undeliverable") else { return }
+        dependencies.logger.error(
+            "a message could not be written because its topic is none",
+            metadata: ["device": "\(device?.description ?? "")", "topicBytes": "\(topic.utf8.count)"])
+    }
+
+    func transportFailed(_ error: any Error, device: HubIdentity?) {
+        guard mayComplain(about: "transport") else { return }
+        dependencies.logger.debug(
+            "connection failed",
+            metadata: ["device": "\(device?.description ?? "before CONNECT")", "reason": "\(error)"])
+    }
+
+    /// At most one sentence about the same thing every ten seconds: a device that tries again and again must not fill the
+    /// disk.
+    private func mayComplain(about subject: String) -> Bool {
+        complaints.withLock { $0.mayComplain(about: subject, at: NIODeadline.now()) }
+    }
+
+    private struct Complaints {
+        static let subjectsMax = 4096
+        static let silence = TimeAmount.seconds(10)
+        private var last: [String: NIODeadline] = [:]
+
+        mutating func mayComplain(about subject: String, at now: NIODeadline) -> Bool {
+            if let before = last[subject], now - before < Self.silence { return false }
+            if last.count >= Self.subjectsMax { last = last.filter { now - $0.value < Self.silence } }
+            guard last.count < Self.subjectsMax else { return false }
+            last[subject] = now
+            return true
+        }
+    }
+}
+
+extension CloseReason {
+    /// In the words of the rooms behind the listener.
+    var disconnectReason: DisconnectReason {
+        switch self {
+        case .clientDisconnected: .leftByItself
+        case .keepAliveTimedOut: .keepAliveExpired
+        case .connectTimedOut, .malformed, .protocolViolation: .protocolViolation("\(self)")
+        case .qosUnsupported, .refused: .refused("\(self)")
+        case .closedByHub: .hubStopping
+        }
+    }
+}
+
+extension LoopShard {
+    /// The loop's clock: one reading of the monotonic clock.
+    var now: MonotonicInstant {
+        MonotonicInstant(nanoseconds: Int64(clamping: eventLoop.now.uptimeNanoseconds))
+    }
+}

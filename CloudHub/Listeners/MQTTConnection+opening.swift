@@ -1,0 +1,143 @@
+import Crypto
+import EventLog
+import HubContract
+import MQTTCodec
+import MQTTSession
+import NIOCore
+import NIOSSL
+import Primitives
+import Sessions
+
+/// From CONNECT to CONNACK, and the end.
+extension MQTTConnection {
+    func authenticate(_ connect: Connect, now: MonotonicInstant) {
+        do {
+            let request = try request(from: connect)
+            let identity = request.userName.identity
+            let willBag = try will(of: connect, identity)
+            switch shared.dependencies.authority.authenticate(request, now: shared.dependencies.now()) {
+            case .accepted(let grant): accept(connect, identity, grant, willBag: willBag, now: now)
+            case .refused(let sentence): refuse(sentence, device: identity.description)
+            }
+        } catch {
+            refuse(error.sentence, device: connect.clientID)
+        }
+    }
+
+    private func request(from connect: Connect) throws(ConnectFault) -> ConnectRequest {
+        guard let text = connect.userName else {
+            throw ConnectFault("it has no user name; set it to '{hub host}/{device id}/?api-version=2021-04-12'")
+        }
+        let userName: ConnectUserName
+        do throws(ConnectUserNameError) {
+            userName = try ConnectUserName(parsing: text)
+        } catch {
+            throw ConnectFault("\(error)")
+        }
+        guard connect.clientID == userName.identity.description else {
+            throw ConnectFault(
+                "its client id '\(connect.clientID.prefix(256))' is not the identity of its user name, "
+                    + "'\(userName.identity)'; make both the same")
+        }
+        guard connect.password == nil else { return ConnectRequest(userName: userName, password: connect.password) }
+        let certificate = try? context?.pipeline.syncOperations.nioSSL_peerCertificate()
+        guard let bytes = try? certificate?.toDERBytes() else {
+            return ConnectRequest(userName: userName, password: nil)
+        }
+        return ConnectRequest(
+            userName: userName, password: nil, leafSHA1: Hex.encode(Insecure.SHA1.hash(data: bytes)),
+            leafSHA256: Hex.encode(SHA256.hash(data: bytes)))
+    }
+
+    private func will(of connect: Connect, _ identity: HubIdentity) throws(ConnectFault) -> String? {
+        guard let will = connect.will else { return nil }
+        switch SessionDispatch(identity: identity).willBag(will) {
+        case .success(let bag): return bag
+        case .failure(let refusal): throw ConnectFault(refusal.description)
+        }
+    }
+
+    private func refuse(_ sentence: String, device: String) {
+        shard.counts.connectsRefused += 1
+        shared.connectRefused(sentence, device: device, from: context?.remoteAddress)
+        switch session.connectRefused(.notAuthorized) {
+        case .refuse(let answer, _):
+            send(.connAck(answer))
+            close(.refused("CONNECT"))
+        case .close(let reason): close(reason.disconnectReason)
+        case .ignore: break
+        }
+    }
+
+    private func accept(
+        _ connect: Connect, _ identity: HubIdentity, _ grant: ConnectGrant, willBag: String?, now: MonotonicInstant
+    ) {
+        let services = shared.dependencies.services
+        let stored = services.storedSubscriptions(of: identity)
+        if connect.isCleanSession, !stored.isEmpty {
+            services.subscriptionsChanged(identity, to: []) { _ in }
+        }
+        let table = SubscriptionTable(connect.isCleanSession ? [] : stored)
+        let link = ConnectionLink(identity: identity, connection: self, eventLoop: shard.eventLoop)
+        let wall = shared.dependencies.now()
+        stamp = EventStamp(
+            origin: EventOrigin(
+                device: identity.device, module: identity.module, authGeneration: grant.generationID,
+                authScope: grant.authScope, authType: grant.authType),
+            partitionCount: shared.dependencies.eventLog.partitionCount)
+        attached = Attached(
+            dispatch: SessionDispatch(identity: identity), link: link, subscriptions: table,
+            isCleanSession: connect.isCleanSession, willBag: willBag,
+            expiresAt: grant.expiresAt.map { now + ($0 - wall) })
+        guard
+            case .accept(let answer, let timer) = session.connectAccepted(
+                sessionPresent: !table.entries.isEmpty, now: now)
+        else { return }
+        shard.counts.connectsAccepted += 1
+        send(.connAck(answer))
+        arm(timer)
+        let old = shared.dependencies.connected.connect(link, subscriptions: table.entries)
+        old?.deliver(.close(reason: .takenOver), to: identity)
+        services.connected(identity, at: wall)
+        tellReady(table.entries)
+        shared.connected(identity, isSessionPresent: answer.isSessionPresent)
+    }
+
+    /// Asks for what waits in the queues of those whose messages this connection takes.
+    func tellReady(_ subscriptions: some Sequence<StoredSubscription>) {
+        guard let identity = attached?.dispatch.identity else { return }
+        for entry in subscriptions where entry.subscription == .cloudToDevice {
+            if case .child(let child) = entry.scope {
+                shared.dependencies.services.cloudToDeviceReady(HubIdentity(child))
+            } else {
+                shared.dependencies.services.cloudToDeviceReady(identity)
+            }
+        }
+    }
+
+    /// The socket is gone: the will, and who has to know.
+    func ended() {
+        let loss = session.connectionLost()
+        guard let attached else { return }
+        let reason = closeReason ?? .connectionLost
+        if closeReason == nil { shared.closes(reason, device: attached.dispatch.identity) }
+        if case .publishWill(let will) = loss, let bag = attached.willBag {
+            let text = bag.isEmpty ? "iothub-MessageType=Will" : bag + "&iothub-MessageType=Will"
+            Array(text.utf8).withUnsafeBytes { bag in
+                will.payload.withUnsafeBytes { append(source: .will, bag: bag, body: $0) }
+            }
+            shard.scheduleSeal()
+        }
+        if shared.dependencies.connected.disconnect(attached.link) {
+            shared.dependencies.services.disconnected(
+                attached.dispatch.identity, at: shared.dependencies.now(), reason: reason)
+        }
+    }
+}
+
+/// Why a CONNECT is refused before anybody is asked.
+private struct ConnectFault: Error {
+    let sentence: String
+
+    init(_ sentence: String) { self.sentence = sentence }
+}

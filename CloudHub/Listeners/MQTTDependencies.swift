@@ -1,0 +1,30 @@
+public import EventLog
+public import Ingest
+public import Logging
+public import Primitives
+public import Sessions
+
+/// The rooms that an MQTT listener stands in front of.
+public struct MQTTDependencies: Sendable {
+    public let authority: any ConnectAuthority
+    public let services: any DeviceServices
+    public let connected: ConnectedDevices
+    public let eventLog: any EventLog
+    public let intake: TelemetryIntake
+    public let logger: Logger
+    /// The hub's civil clock: when tokens expire is asked of it, nothing is measured with it.
+    public let now: @Sendable () -> WallInstant
+
+    public init(
+        authority: any ConnectAuthority, services: any DeviceServices, connected: ConnectedDevices,
+        eventLog: any EventLog, intake: TelemetryIntake, logger: Logger, now: @escaping @Sendable () -> WallInstant
+    ) {
+        self.authority = authority
+        self.services = services
+        self.connected = connected
+        self.eventLog = eventLog
+        self.intake = intake
+        self.logger = logger
+        self.now = now
+    }
+}

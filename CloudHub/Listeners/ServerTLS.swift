@@ -1,0 +1,38 @@
+import NIOCore
+public import NIOSSL
+import Synchronization
+
+/// The server's side of TLS: certificate and key, which can be replaced while connections are open.
+///
+/// A client certificate is asked for, never required and never checked here: a self-signed one identifies a device by its
+/// thumbprint, which is compared when CONNECT arrives. The handshake itself proves that the client has its key.
+public final class ServerTLS: Sendable {
+    private let current: Mutex<NIOSSLContext>
+
+    /// - Parameter chain: the server's certificate first, then what leads to its CA.
+    /// - Throws: what NIOSSL says of a key that does not fit.
+    public init(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
+        current = Mutex(try Self.context(chain, privateKey))
+    }
+
+    /// New connections use it from now on; open ones keep what they have.
+    public func replace(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
+        let context = try Self.context(chain, privateKey)
+        current.withLock { $0 = context }
+    }
+
+    func makeHandler() -> NIOSSLServerHandler {
+        let context = current.withLock { $0 }
+        return NIOSSLServerHandler(context: context) { _, promise in promise.succeed(.certificateVerified) }
+    }
+
+    private static func context(_ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey) throws -> NIOSSLContext {
+        var configuration = TLSConfiguration.makeServerConfiguration(
+            certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
+        configuration.minimumTLSVersion = .tlsv12
+        configuration.certificateVerification = .optionalVerification
+        configuration.trustRoots = .certificates([])
+        configuration.applicationProtocols = ["mqtt"]
+        return try NIOSSLContext(configuration: configuration)
+    }
+}

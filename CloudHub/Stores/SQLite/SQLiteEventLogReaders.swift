@@ -1,0 +1,121 @@
+import EventLog
+import Foundation
+import Primitives
+import Synchronization
+import Telemetry
+
+/// Reads beside the writer, on a connection of its own, one call at a time.
+final class LogReaders: Sendable {
+    private struct Reader {
+        let connection: LogConnection
+        let floor: LogStatement
+        let rows: LogStatement
+    }
+
+    /// Only ever touched inside the lock.
+    private final class ReaderBox: @unchecked Sendable {
+        let value: Reader
+        init(_ value: Reader) { self.value = value }
+    }
+
+    private let reader: Mutex<ReaderBox>
+
+    init(path: String) throws(EventLogError) {
+        let connection = try LogConnection(path: path, isReadOnly: true)
+        let floor = try connection.prepare(
+            "SELECT position FROM event WHERE position >= ?1 AND position <= ?2 ORDER BY position DESC LIMIT 1")
+        let rows = try connection.prepare(
+            "SELECT position, enqueued, bytes FROM event WHERE position >= ?1 AND position < ?2 ORDER BY position")
+        reader = Mutex(ReaderBox(Reader(connection: connection, floor: floor, rows: rows)))
+    }
+
+    func read(
+        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
+    ) throws(EventLogError) -> [StoredEvent] {
+        try locked { (reader) throws(EventLogError) in
+            try Self.read(reader, partition: partition, from: offset, limits: limits)
+        }
+    }
+
+    private static func read(
+        _ reader: Reader, partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
+    ) throws(EventLogError) -> [StoredEvent] {
+        let doing = "read partition \(partition) from offset \(offset)"
+        let wanted = LogSchema.position(partition: partition, offset: max(0, offset))
+        reader.floor.bind(LogSchema.position(partition: partition, offset: 0), 1)
+        reader.floor.bind(wanted, 2)
+        let start = try reader.connection.step(reader.floor, doing: doing) ? reader.floor.integer(0) : wanted
+        reader.floor.reset()
+        reader.rows.bind(start, 1)
+        reader.rows.bind(LogSchema.position(partition: partition + 1, offset: 0), 2)
+        defer { reader.rows.reset() }
+        var events: [StoredEvent] = []
+        var left = limits
+        while left.eventsMax > 0, left.bytesMax > 0, try reader.connection.step(reader.rows, doing: doing) {
+            let row = EventChunk.Row(
+                partition: partition, baseOffset: LogSchema.offset(ofPosition: reader.rows.integer(0)),
+                enqueuedAt: WallInstant(milliseconds: reader.rows.integer(1)))
+            let more = try EventChunk.decode(reader.rows.blob(2), row: row, from: offset, limits: left)
+            events += more
+            left.eventsMax -= more.count
+            left.bytesMax -= more.reduce(0) { $0 + $1.body.count + $1.header.bag.utf8.count }
+        }
+        return events
+    }
+
+    func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] {
+        try locked { (reader) throws(EventLogError) in
+            let statement = try reader.connection.prepare(
+                "SELECT epoch, seen, dropped FROM sequence WHERE gateway = ?1 ORDER BY changed DESC LIMIT 64")
+            statement.bind(gateway.text, 1)
+            var result: [(epoch: Epoch, holes: [Run])] = []
+            while try reader.connection.step(statement, doing: "read the gaps of a gateway") {
+                let entry = try LogSequences.Entry(
+                    epoch: statement.text(0), seen: statement.blob(1), dropped: statement.blob(2))
+                result.append((entry.epoch, entry.gaps))
+            }
+            return result
+        }
+    }
+
+    func quarantine(gateway: DeviceID?, countMax: Int) throws(EventLogError) -> [StoredQuarantine] {
+        try locked { (reader) throws(EventLogError) in
+            let statement = try reader.connection.prepare(
+                """
+                SELECT id, at, gateway, epoch, sequence, code, reason, body FROM quarantine
+                WHERE ?1 IS NULL OR gateway = ?1 ORDER BY id DESC LIMIT ?2
+                """)
+            if let gateway { statement.bind(gateway.text, 1) } else { statement.bind(Int64?.none, 1) }
+            statement.bind(Int64(countMax), 2)
+            var result: [StoredQuarantine] = []
+            while try reader.connection.step(statement, doing: "read the quarantine") {
+                guard let gateway = DeviceID(statement.text(2)) else { continue }
+                let record = QuarantinedRecord(
+                    gateway: gateway, epoch: Epoch(statement.text(3)), sequence: UInt64(statement.text(4)),
+                    code: statement.text(5), reason: statement.text(6), body: Array(statement.blob(7)))
+                result.append(
+                    StoredQuarantine(
+                        id: statement.integer(0), at: WallInstant(milliseconds: statement.integer(1)), record: record))
+            }
+            return result
+        }
+    }
+
+    /// SQLite's own copy of one consistent state.
+    func copy(to target: String) throws(EventLogError) {
+        try locked { (reader) throws(EventLogError) in
+            let statement = try reader.connection.prepare("VACUUM INTO ?1")
+            statement.bind(target, 1)
+            try reader.connection.run(statement, doing: "back up the event log")
+        }
+    }
+
+    private func locked<Value: Sendable>(
+        _ body: (Reader) throws(EventLogError) -> Value
+    ) throws(EventLogError) -> Value {
+        let result: Result<Value, EventLogError> = reader.withLock { box in
+            Result { () throws(EventLogError) in try body(box.value) }
+        }
+        return try result.get()
+    }
+}

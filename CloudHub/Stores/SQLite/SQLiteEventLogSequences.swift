@@ -1,0 +1,168 @@
+import EventLog
+import Primitives
+import Telemetry
+
+/// Which readings of which gateway the log has: changed in the transaction that appends them, so that a repeat is
+/// recognised after any crash.
+final class LogSequences {
+    /// Interval sets kept in memory; beyond that all are dropped and read again as they are needed.
+    static let cachedMax = 20_000
+
+    struct Key: Hashable {
+        let gateway: DeviceID
+        let epoch: Epoch
+    }
+
+    /// One gateway's outbox.
+    struct Entry {
+        let epoch: Epoch
+        /// Appended or quarantined.
+        var seen: IntervalSet
+        /// Declared by the gateway as never to come.
+        var dropped: IntervalSet
+
+        init(epoch: Epoch) {
+            self.epoch = epoch
+            seen = IntervalSet()
+            dropped = IntervalSet()
+        }
+
+        init(
+            epoch: String, seen: UnsafeRawBufferPointer, dropped: UnsafeRawBufferPointer
+        ) throws(EventLogError) {
+            guard let epoch = Epoch(epoch), let seen = IntervalSet(decoding: Array(seen)),
+                let dropped = IntervalSet(decoding: Array(dropped))
+            else {
+                throw EventLogError(
+                    .damaged, doing: "read the sequence numbers of a gateway", detail: "an interval set is damaged")
+            }
+            self.epoch = epoch
+            self.seen = seen
+            self.dropped = dropped
+        }
+
+        /// Neither seen nor declared, below the highest seen.
+        var gaps: [Run] { seen.holes.flatMap { dropped.missing(in: $0) } }
+    }
+
+    /// What is done with the batches of a chunk.
+    struct Verdict {
+        var edits: [AppendGroup.Chunk.BatchEdit] = []
+        var quarantined: [QuarantinedRecord] = []
+        var repeatedCount = 0
+    }
+
+    private let connection: LogConnection
+    private var cache: [Key: Entry] = [:]
+    private var changed: Set<Key> = []
+    private var select: LogStatement?
+    private var upsert: LogStatement?
+
+    init(connection: LogConnection) { self.connection = connection }
+
+    /// Decides for each batch what of it is new, and counts that as seen.
+    func settle(_ chunk: AppendGroup.Chunk) throws(EventLogError) -> Verdict {
+        var verdict = Verdict()
+        for batch in chunk.batches {
+            let key = Key(gateway: batch.gateway, epoch: batch.epoch)
+            var entry = try entry(of: key)
+            let before = entry.seen
+            let isRoomLeft = Self.add(batch, to: &entry)
+            guard isRoomLeft else {
+                verdict.edits.append(.drop)
+                verdict.quarantined.append(Self.tooManyGaps(batch, body: chunk.body(of: batch)))
+                continue
+            }
+            if entry.seen != before || !batch.dropped.isEmpty {
+                cache[key] = entry
+                changed.insert(key)
+            }
+            let total = Self.count(batch.runs)
+            let new = Self.count(batch.runs.flatMap { before.missing(in: $0) })
+            verdict.repeatedCount += Int(clamping: total - new)
+            verdict.quarantined += batch.quarantined.filter { $0.sequence.map { !before.contains($0) } ?? true }
+            if new == total {
+                verdict.edits.append(.keep)
+            } else {
+                verdict.edits.append(new == 0 ? .drop : Self.trimmed(chunk, batch, seen: before))
+            }
+        }
+        return verdict
+    }
+
+    /// Writes what changed; inside the transaction.
+    func store(at milliseconds: Int64) throws(EventLogError) {
+        guard !changed.isEmpty else { return }
+        let statement = try connection.prepare(
+            """
+            INSERT INTO sequence VALUES (?1, ?2, ?3, ?4, ?5)
+            ON CONFLICT DO UPDATE SET seen = excluded.seen, dropped = excluded.dropped, changed = excluded.changed
+            """, keptIn: &upsert)
+        for key in changed {
+            guard let entry = cache[key] else { continue }
+            statement.bind(key.gateway.text, 1)
+            statement.bind(key.epoch.text, 2)
+            statement.bind(copying: entry.seen.encoded(), 3)
+            statement.bind(copying: entry.dropped.encoded(), 4)
+            statement.bind(milliseconds, 5)
+            try connection.run(statement, doing: "store the sequence numbers of a gateway")
+        }
+    }
+
+    func committed() {
+        changed.removeAll(keepingCapacity: true)
+        if cache.count > Self.cachedMax { cache.removeAll() }
+    }
+
+    /// The transaction was taken back: what it changed is read again.
+    func tookBack() {
+        for key in changed { cache[key] = nil }
+        changed.removeAll()
+    }
+
+    private func entry(of key: Key) throws(EventLogError) -> Entry {
+        if let known = cache[key] { return known }
+        let statement = try connection.prepare(
+            "SELECT seen, dropped FROM sequence WHERE gateway = ?1 AND epoch = ?2", keptIn: &select)
+        statement.bind(key.gateway.text, 1)
+        statement.bind(key.epoch.text, 2)
+        defer { statement.reset() }
+        let doing = "read the sequence numbers of a gateway"
+        guard try connection.step(statement, doing: doing) else {
+            let fresh = Entry(epoch: key.epoch)
+            cache[key] = fresh
+            return fresh
+        }
+        let stored = try Entry(epoch: key.epoch.text, seen: statement.blob(0), dropped: statement.blob(1))
+        cache[key] = stored
+        return stored
+    }
+
+    /// - Returns: `false` when the gateway left so many holes that no more can be remembered.
+    private static func add(_ batch: BatchMark, to entry: inout Entry) -> Bool {
+        for run in batch.runs where entry.seen.insert(run) == .full { return false }
+        // A declared drop that does not fit only shows as a gap.
+        for run in batch.dropped where entry.dropped.insert(run) == .full { break }
+        return true
+    }
+
+    private static func count(_ runs: [Run]) -> UInt64 { runs.reduce(0) { $0 &+ $1.count } }
+
+    private static func tooManyGaps(_ batch: BatchMark, body: [UInt8]) -> QuarantinedRecord {
+        QuarantinedRecord(
+            gateway: batch.gateway, epoch: batch.epoch, sequence: batch.runs.first?.start, code: "tooManyGaps",
+            reason:
+                "the gateway left more than \(IntervalSet.intervalCountMaxDefault) holes in its sequence numbers, so "
+                + "repeats can no longer be recognised; give it a new outbox", body: body)
+    }
+
+    /// The batch without what is known. Ingest parsed it before; should it not parse here, it is kept whole, because a
+    /// repeat is better than a loss.
+    private static func trimmed(
+        _ chunk: AppendGroup.Chunk, _ batch: BatchMark, seen: IntervalSet
+    ) -> AppendGroup.Chunk.BatchEdit {
+        guard !batch.entry.isEmpty, let parsed = try? Batch(parsing: chunk.body(of: batch)) else { return .keep }
+        let rest = parsed.removing { seen.contains($0) }
+        return rest.records.isEmpty ? .drop : .replaceBody(rest.encoded())
+    }
+}

@@ -1,0 +1,64 @@
+public import EventLog
+import Foundation
+public import HubContract
+public import Ingest
+public import Listeners
+public import Logging
+public import NIOCore
+import NIOPosix
+import NIOSSL
+public import Primitives
+public import SQLiteHubStore
+public import Sessions
+
+/// A hub of nothing but a listener and the event log: for the tests of the data plane, and to measure it alone.
+public final class BareHub: Sendable {
+    public let port: Int
+    public let log: SQLiteEventLog
+    public let services: HarnessServices
+    public let connected: ConnectedDevices
+    public let authority: HarnessAuthority
+    public let listener: MQTTListener
+    private let group: MultiThreadedEventLoopGroup
+
+    public struct Options: Sendable {
+        public var key = Array("a key for tests".utf8)
+        public var log = SQLiteEventLog.Options()
+        public var listener = MQTTListener.Configuration()
+        /// Gateway by child.
+        public var gateways: [DeviceID: DeviceID] = [:]
+        public var threads = 2
+        public var logger = Logger(label: "bare-hub", factory: { _ in SwiftLogNoOpLogHandler() })
+
+        public init() { listener.port = 0 }
+    }
+
+    /// Opens `log.sqlite` in the folder and listens with the test certificate at `tls`.
+    public init(folder: String, tls folderTLS: String, options: Options = Options()) async throws {
+        let now: @Sendable () -> WallInstant = {
+            WallInstant(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
+        }
+        let gateways = options.gateways
+        log = try SQLiteEventLog(
+            path: folder + "/log.sqlite", options: options.log, logger: options.logger, now: now)
+        services = HarnessServices()
+        connected = ConnectedDevices { gateways[$0] }
+        authority = HarnessAuthority(key: options.key)
+        group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
+        let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
+        let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
+        listener = MQTTListener(
+            configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
+            dependencies: MQTTDependencies(
+                authority: authority, services: services, connected: connected, eventLog: log,
+                intake: TelemetryIntake { gateways[$0] }, logger: options.logger, now: now),
+            group: group)
+        port = try await listener.start()
+    }
+
+    public func stop() async throws {
+        await listener.stop()
+        log.close()
+        try await group.shutdownGracefully()
+    }
+}
