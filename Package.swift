@@ -37,10 +37,12 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
@@ -63,6 +65,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache.git", from: "2.1.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
         .package(url: "https://github.com/LebJe/TOMLKit.git", from: "0.6.0"),
@@ -76,7 +79,7 @@ let package = Package(
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "JSON", "Telemetry"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -98,12 +101,12 @@ let package = Package(
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "CMosquitto", "COpenSSL",
-                logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
+                "CMosquitto", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", "ConfigText"]),
+            ["Primitives", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT", "ModbusDriver", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -148,18 +151,20 @@ let package = Package(
             ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
-            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, nioCore, crypto, logging]),
+            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, httpTypes, nioCore, logging]),
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
+        room("LiveState", "CloudHub/LiveState", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Health", "CloudHub/Health", [hummingbird, nioCore]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "HubConfig", "Certificates", "Registry",
-                "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "ServiceDesk", "ServiceAPI", "WebUI", "Control", nioCore, nioPosix, nioSSL, hummingbird,
-                hummingbirdTLS, crypto, logging, argumentParser,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubConfig", "Certificates",
+                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
+                "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
+                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, unixSignals, logging, argumentParser,
             ]),
 
         // Tests mirror the rooms.
@@ -174,10 +179,34 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests(
+            "Faults", "Tests/CloudHub/FaultsTests",
+            [
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+            ]),
+        tests(
+            "CRM", "Tests/CloudHub/CRMTests",
+            [
+                "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
+                httpClient, logging,
+            ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        room("BrokerKit", "Tests/Support/BrokerKit"),
+        tests(
+            "Uplink", "Tests/EdgeAgent/UplinkTests",
+            [
+                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
+                "BrokerKit", logging,
+            ]),
+        tests(
+            "Pipeline", "Tests/EdgeAgent/PipelineTests",
+            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
+        tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests("Tidy", "Tests/Tidy"),
         room(
@@ -191,6 +220,12 @@ let package = Package(
             [
                 "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON",
                 "Primitives", logging,
+            ]),
+        tests(
+            "ServiceAPI", "Tests/CloudHub/ServiceAPITests",
+            [
+                "ServiceAPI", "Devices", "Registry", "Sessions", "SQLiteHubStore", "HubTestSupport", "HubContract",
+                "JSON", "Primitives", hummingbird, hummingbirdTesting, httpTypes, nioCore, logging,
             ]),
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
@@ -216,6 +251,20 @@ let package = Package(
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         program(
             "bare-hub", "Tests/Benchmarks/BareHub", ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
+        room(
+            "FieldKit", "Tests/Support/FieldKit",
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+        tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
+        tests(
+            "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+        tests(
+            "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
+        tests(
+            "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
     ],
     swiftLanguageModes: [.v6]
 )

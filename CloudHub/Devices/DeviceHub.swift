@@ -61,6 +61,9 @@ public final class DeviceHub: DeviceServices {
     /// Whether the identity, or its gateway for it, is connected.
     public func isOnline(_ target: HubIdentity) -> Bool { connected.link(for: target) != nil }
 
+    /// How many identities have a connection of their own.
+    public var connectedCount: Int { connected.count }
+
     /// Whether a direct method would reach the identity now.
     public func takesMethods(_ target: HubIdentity) -> Bool { connected.isSubscribed(target, .methods) }
 

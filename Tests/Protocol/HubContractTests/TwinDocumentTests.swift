@@ -126,7 +126,7 @@ struct TwinDocumentTests {
         ),
         (
             ["k": ["k": deep10]],
-            "the reported properties are refused at 'k.k.k.k.k.k.k.k.k.k': it nests more than 10 levels deep"
+            "the reported properties are refused at 'k.k.k.k.k.k.k.k.k.k.k': it nests more than 10 levels deep"
         ),
     ]
 

@@ -1,0 +1,80 @@
+public import Primitives
+public import Rules
+
+/// The hub's whole configuration, checked and frozen. Every property's default is what an empty file gives.
+///
+/// `Deploy/config/cloud-hub.toml` shows every key at its default.
+public struct HubConfig: Hashable, Sendable {
+    /// Where the databases, keys and certificates are. Default /var/lib/cloud-hub.
+    public var dataDirectory = "/var/lib/cloud-hub"
+    /// The name that clients call the hub by. Default: that of the last start, else `localhost`.
+    public var hostname: String?
+    /// Least important messages that are logged. Default info.
+    public var logLevel = LogLevel.info
+    public var listeners = Listeners()
+    public var limits = Limits()
+    public var eventLog = EventLog()
+    /// `nil`: the embedded service desk.
+    public var crm: CRM?
+    /// How often the connector looks for commands. Default 1s. Range 200ms … 1m.
+    public var commandPollInterval = Duration.seconds(1)
+    /// Rules that the hub evaluates. Default none. At most 1000.
+    public var rules: [Rule] = []
+    /// Command names of the service desk beside the stock ones: name to method. At most 200.
+    public var commands: [Command] = []
+
+    public enum LogLevel: String, Sendable, CaseIterable { case trace, debug, info, notice, warning, error }
+
+    /// Addresses to accept connections on.
+    public struct Listeners: Hashable, Sendable {
+        /// MQTT over TLS. Default 127.0.0.1:8883.
+        public var mqtt = HostPort(host: "127.0.0.1", port: 8883)
+        /// The service API and the pages over TLS. Default 127.0.0.1:443.
+        public var https = HostPort(host: "127.0.0.1", port: 443)
+        /// The pages without TLS, on a loopback address only. Default 127.0.0.1:8088; `nil` is off.
+        public var http: HostPort? = HostPort(host: "127.0.0.1", port: 8088)
+    }
+
+    /// What the hub lets in.
+    public struct Limits: Hashable, Sendable {
+        /// MQTT connections at a time. Default 50000. Range 1 … 1000000.
+        public var connectionsMax = 50_000
+        /// From a connection's first byte to its accepted CONNECT. Default 10s. Range 1s … 1m.
+        public var connectTimeout = Duration.seconds(10)
+        /// Events that wait for the disk, in all. Default 64MiB. Range 1MiB … 1GiB.
+        public var waitingBytesMax = ByteCount.mebibytes(64)
+    }
+
+    /// What is kept of what devices sent.
+    public struct EventLog: Hashable, Sendable {
+        /// Taken when the log is first made. Default 4. Range 1 … 32.
+        public var partitionCount = 4
+        /// Older events are deleted. Default 7d. Range 1h … 3650d.
+        public var retentionAge = Duration.seconds(7 * 86_400)
+        /// The oldest events beyond this much are deleted. Default 10GB. Range 16MiB … 16TiB.
+        public var retentionBytes = ByteCount(bytes: 10_000_000_000)
+    }
+
+    /// A Dataverse environment to write alerts to.
+    public struct CRM: Hashable, Sendable {
+        /// Scheme, host and port: `https://contoso.crm4.dynamics.com`.
+        public var url: String
+        /// `https://login.microsoftonline.com/<tenant>/oauth2/v2.0/token`.
+        public var tokenURL: String
+        public var clientID: String
+        /// A file that holds the client secret and nothing else. Mode 0600.
+        public var clientSecretFile: String
+        /// What the token is asked for. Default: `<url>/.default`.
+        public var scope: String
+    }
+
+    /// One line of the table from command names to methods.
+    public struct Command: Hashable, Sendable {
+        /// The service desk's name for it; case does not count.
+        public var name: String
+        /// The direct method to invoke.
+        public var method: String
+    }
+
+    public init() {}
+}
