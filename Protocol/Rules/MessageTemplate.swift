@@ -68,6 +68,31 @@ public struct MessageTemplate: Hashable, Sendable, CustomStringConvertible {
         self.init(text: text, parts: parts)
     }
 
+    /// For payloads, which are full of braces: the five holes are filled, and every other brace is text. Only the first
+    /// `bytesMax` bytes count.
+    public init(keepingOtherBraces text: String) {
+        let names: [(String, Part)] = [
+            ("{device}", .device), ("{metric}", .metric), ("{value}", .value), ("{limit}", .limit), ("{rule}", .rule),
+        ]
+        let text = String(decoding: text.utf8.prefix(Self.bytesMax), as: UTF8.self)
+        var parts: [Part] = []
+        var literal = ""
+        var rest = text[...]
+        while let first = rest.first {
+            if let (name, part) = names.first(where: { rest.hasPrefix($0.0) }) {
+                if !literal.isEmpty { parts.append(.literal(literal)) }
+                literal = ""
+                parts.append(part)
+                rest = rest.dropFirst(name.count)
+            } else {
+                literal.append(first)
+                rest = rest.dropFirst()
+            }
+        }
+        if !literal.isEmpty { parts.append(.literal(literal)) }
+        self.init(text: text, parts: parts)
+    }
+
     private static func hole(_ characters: [Character], from start: Int) throws(RuleTextError) -> (Part, Int) {
         guard let end = characters[start...].firstIndex(of: "}") else {
             throw RuleTextError(column: start + 1, problem: "a { without its }; write {{ for the character itself")

@@ -28,8 +28,8 @@ public struct RuleOutcome: Hashable, Sendable {
 /// One state for each (rule, device). Time comes with every input; an observation older than the last one of its state
 /// is left out, so that back-fill never reopens anything. Values that are not finite decide nothing.
 public struct RuleEvaluator: Sendable {
-    /// States that are kept at most: 4,096, which is under 1 MiB as a snapshot.
-    public static let statesMaxDefault = 4096
+    /// States that are kept at most: 2,560. A gateway's snapshot, with its open faults, then stays under 1 MiB.
+    public static let statesMaxDefault = 2560
 
     struct State: Sendable {
         enum Phase: UInt8, Sendable { case clear = 0, pending = 1, breached = 2 }

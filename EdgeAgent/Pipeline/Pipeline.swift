@@ -1,0 +1,262 @@
+public import Primitives
+public import Rules
+public import SouthboundAPI
+public import Telemetry
+
+/// Turns what drivers deliver into what is kept, and into what is done here and now.
+///
+///     readings, health ─► rules ─► records with sequences (readings, fault transitions)
+///                           │            + state bytes for the same transaction
+///                           └────► actuations back to the drivers
+///
+/// A value: ask a copy, keep the copy once its output is durable, and drop it when the store refused. Then a delivery that
+/// comes again finds the rules as they were, and no fault is lost or raised twice.
+public struct Pipeline: Sendable {
+    /// The built-in rule about devices that do not answer their driver.
+    public static let noAnswerRule = "no-answer"
+    /// Names that no configured rule may have.
+    public static let reservedRuleNames: Set<String> = [noAnswerRule]
+    /// Rules of one gateway: 1,000.
+    public static let rulesMax = 1000
+    /// Faults of devices that do not answer: 512.
+    public static let noAnswerFaultsMax = 512
+
+    private static let stateVersion: UInt8 = 1
+
+    private let rules: [EdgeRule]
+    private let epoch: Epoch
+    private let sha1: @Sendable ([UInt8]) -> [UInt8]
+    private var evaluator: RuleEvaluator
+    private var open = OpenFaults()
+    private var keptRevision: UInt64 = 0
+    private var isOpenChanged = false
+
+    /// - Parameters:
+    ///   - rules: unique names, none reserved, at most `rulesMax`.
+    ///   - epoch: of the outbox that keeps the records.
+    ///   - sha1: gives the 20 bytes of SHA-1.
+    public init(
+        rules: [EdgeRule], epoch: Epoch, statesMax: Int = RuleEvaluator.statesMaxDefault,
+        sha1: @escaping @Sendable ([UInt8]) -> [UInt8]
+    ) {
+        precondition(rules.count <= Self.rulesMax, "a gateway has at most \(Self.rulesMax) rules")
+        precondition(
+            rules.allSatisfy { !Self.reservedRuleNames.contains($0.rule.name) }, "a rule has the name of a built-in one"
+        )
+        self.rules = rules
+        self.epoch = epoch
+        self.sha1 = sha1
+        evaluator = RuleEvaluator(rules: rules.map(\.rule), statesMax: statesMax)
+    }
+
+    /// When `timeReached` should be called, if nothing comes before; `nil` for not at all. It may be early.
+    public var nextDeadline: MonotonicInstant? { evaluator.nextDeadline }
+
+    /// Faults that are raised and not cleared.
+    public var openFaultCount: Int { open.faults.count }
+
+    // MARK: - Inputs
+
+    /// Comes first, once: takes over what an earlier run kept. Faults whose rule is gone or decides otherwise now are
+    /// cleared, and the actions of those that stay are asked for again: the crash may have come before the action, and
+    /// a power cut may have undone it.
+    ///
+    /// - Parameters:
+    ///   - bytes: `state` of the last output that had one; `nil` for a new outbox.
+    ///   - isServed: whether a driver still looks after the device.
+    public mutating func begin(
+        restoring bytes: [UInt8]?, at now: PipelineTime, firstSequence: UInt64,
+        isServed: (DeviceID) -> Bool = { _ in true }
+    ) -> PipelineOutput {
+        var turn = Turn(now: now, nextSequence: firstSequence)
+        if let bytes, !restore(bytes, at: now.monotonic) {
+            turn.output.notices.append(.stateUnreadable)
+            isOpenChanged = true
+        }
+        keptRevision = evaluator.revision
+        evaluator.begin(at: now.monotonic)
+        for key in open.sortedKeys {
+            if key.rule == Self.noAnswerRule {
+                if !isServed(key.device) { clearOrphan(key, "\(key.device) is no longer configured", &turn) }
+            } else if let edgeRule = rules.first(where: { $0.rule.name == key.rule }),
+                evaluator.isBreached(rule: key.rule, device: key.device)
+            {
+                act(edgeRule.whenRaised, edgeRule.rule, key.device, nil, &turn)
+            } else {
+                clearOrphan(key, "\(key.rule): the rule was changed or removed", &turn)
+            }
+        }
+        return finish(turn)
+    }
+
+    /// A driver delivered; `readings` in the order in which they were read.
+    public mutating func deliveryReceived(
+        readings: [Reading], health: [DeviceHealth], at now: PipelineTime, firstSequence: UInt64
+    ) -> PipelineOutput {
+        var turn = Turn(now: now, nextSequence: firstSequence)
+        turn.output.records.reserveCapacity(readings.count + health.count)
+        for reading in readings { take(reading, &turn) }
+        for health in health { take(health, &turn) }
+        return finish(turn)
+    }
+
+    /// The clock has moved.
+    public mutating func timeReached(at now: PipelineTime, firstSequence: UInt64) -> PipelineOutput {
+        var turn = Turn(now: now, nextSequence: firstSequence)
+        for outcome in evaluator.timeReached(now.monotonic) { settle(outcome, reading: nil, &turn) }
+        return finish(turn)
+    }
+
+    // MARK: - One turn
+
+    private struct Turn {
+        let now: PipelineTime
+        var nextSequence: UInt64
+        var output = PipelineOutput()
+
+        mutating func keep(_ record: Record) {
+            output.records.append(SequencedRecord(sequence: nextSequence, record: record))
+            nextSequence += 1
+        }
+    }
+
+    private mutating func take(_ reading: Reading, _ turn: inout Turn) {
+        let record = Record.reading(reading)
+        if let problem = record.problem {
+            turn.output.notices.append(
+                .readingRefused(
+                    device: reading.device, metric: reading.metric, member: problem.member, rule: problem.rule))
+            return
+        }
+        turn.keep(record)
+        let outcomes: [RuleOutcome]
+        // What the sensor itself calls bad must not close a relay; that it spoke still counts against silence.
+        if reading.quality != .bad, let value = reading.value.double {
+            outcomes = evaluator.observed(
+                device: reading.device, metric: reading.metric, value: value, at: turn.now.monotonic)
+        } else {
+            outcomes = evaluator.heard(device: reading.device, metric: reading.metric, at: turn.now.monotonic)
+        }
+        for outcome in outcomes { settle(outcome, reading: reading, &turn) }
+    }
+
+    private mutating func settle(_ outcome: RuleOutcome, reading: Reading?, _ turn: inout Turn) {
+        let edgeRule = rules[outcome.rule]
+        let rule = edgeRule.rule
+        let key = OpenFaults.Key(rule: rule.name, device: outcome.device)
+        // The sensor's own text where a reading decided; a value that waited for the clock has only its number.
+        let value = outcome.value.flatMap { number in reading?.value ?? DecimalText(number).map(ReadingValue.number) }
+        var template = FaultTemplate(
+            key: key, message: rule.message.message(rule: rule, device: outcome.device, value: value?.description),
+            metric: rule.metric, value: value, limit: rule.limitText, time: reading?.time ?? turn.now.wall,
+            clock: reading?.clock ?? turn.now.clock)
+        switch outcome.kind {
+        case .full:
+            turn.output.notices.append(.rulesFull(rule: rule.name, device: outcome.device))
+        case .breached:
+            act(edgeRule.whenRaised, rule, outcome.device, value?.description, &turn)
+            raise(template, rule.severity, &turn)
+        case .recovered:
+            act(edgeRule.whenCleared, rule, outcome.device, value?.description, &turn)
+            template.message = Self.clearedMessage(rule, outcome.device, value)
+            clear(template, &turn)
+        }
+    }
+
+    private static func clearedMessage(_ rule: Rule, _ device: DeviceID, _ value: ReadingValue?) -> String {
+        guard let metric = rule.metric, let value, rule.condition != .silent else {
+            return "\(rule.name): \(device) is heard again"
+        }
+        // A text value may be long; the number of a rule never is.
+        return "\(rule.name): \(metric) of \(device) is back at \(value.description.prefix(64))"
+    }
+
+    private mutating func take(_ health: DeviceHealth, _ turn: inout Turn) {
+        let key = OpenFaults.Key(rule: Self.noAnswerRule, device: health.device)
+        var template = FaultTemplate(key: key, message: "", time: health.time, clock: health.clock)
+        if health.answers {
+            template.message = "\(health.device) answers again"
+            clear(template, &turn)
+        } else if open[key] == nil {
+            guard open.count(of: Self.noAnswerRule) < Self.noAnswerFaultsMax else {
+                turn.output.notices.append(.faultsFull(device: health.device))
+                return
+            }
+            let reason = String(health.reason.prefix(200))
+            template.message = "\(health.device) does not answer" + (reason.isEmpty ? "" : ": \(reason)")
+            raise(template, .critical, &turn)
+        }
+    }
+
+    // MARK: - Faults
+
+    /// What a transition says besides its id, direction and severity.
+    private struct FaultTemplate {
+        let key: OpenFaults.Key
+        var message: String
+        var metric: String?
+        var value: ReadingValue?
+        var limit: String?
+        let time: WallInstant
+        let clock: ClockQuality
+
+        func transition(_ fault: OpenFaults.Fault, _ state: FaultState) -> Record {
+            .fault(
+                FaultTransition(
+                    faultID: fault.id, device: key.device, rule: key.rule, state: state, severity: fault.severity,
+                    message: message, metric: metric, value: value, limit: limit, time: time, clock: clock))
+        }
+    }
+
+    private mutating func raise(_ template: FaultTemplate, _ severity: Severity, _ turn: inout Turn) {
+        guard open[template.key] == nil else { return }
+        let id = FaultTransition.identity(
+            device: template.key.device, rule: template.key.rule, epoch: epoch, openingSequence: turn.nextSequence,
+            sha1: sha1)
+        let fault = OpenFaults.Fault(id: id, severity: severity)
+        open.open(template.key, fault)
+        isOpenChanged = true
+        turn.keep(template.transition(fault, .raised))
+    }
+
+    private mutating func clear(_ template: FaultTemplate, _ turn: inout Turn) {
+        guard let fault = open.close(template.key) else { return }
+        isOpenChanged = true
+        turn.keep(template.transition(fault, .cleared))
+    }
+
+    private mutating func clearOrphan(_ key: OpenFaults.Key, _ message: String, _ turn: inout Turn) {
+        clear(FaultTemplate(key: key, message: message, time: turn.now.wall, clock: turn.now.clock), &turn)
+    }
+
+    private func act(
+        _ actions: [LocalAction], _ rule: Rule, _ device: DeviceID, _ value: String?, _ turn: inout Turn
+    ) {
+        for action in actions {
+            turn.output.actuations.append(action.actuation(rule: rule, device: device, value: value))
+        }
+    }
+
+    // MARK: - State
+
+    private mutating func finish(_ turn: Turn) -> PipelineOutput {
+        var output = turn.output
+        guard isOpenChanged || evaluator.revision != keptRevision else { return output }
+        isOpenChanged = false
+        keptRevision = evaluator.revision
+        var writer = StateWriter(version: Self.stateVersion)
+        writer.blob(evaluator.snapshot(at: turn.now.monotonic))
+        open.write(to: &writer)
+        output.state = writer.bytes
+        return output
+    }
+
+    /// All or nothing.
+    private mutating func restore(_ bytes: [UInt8], at now: MonotonicInstant) -> Bool {
+        guard var reader = StateReader(bytes, version: Self.stateVersion), let snapshot = reader.blob(),
+            let faults = OpenFaults(reading: &reader), reader.isAtEnd, evaluator.restore(snapshot, at: now)
+        else { return false }
+        open = faults
+        return true
+    }
+}
