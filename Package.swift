@@ -200,6 +200,7 @@ let package = Package(
         tests(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
+        tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
     ],
     swiftLanguageModes: [.v6]
 )
