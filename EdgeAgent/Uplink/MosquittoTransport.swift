@@ -32,9 +32,12 @@ final class MosquittoTransport {
     /// Longest payload that is taken from a message; the hub's own limit for methods is 128 KiB.
     static let payloadBytesMax = 256 * 1024
 
+    /// Once in a process; the library counts, so that drivers may do the same.
+    private static let libraryIsReady = mosquitto_lib_init() == Int32(MOSQ_ERR_SUCCESS.rawValue)
+
     init(_ settings: UplinkSettings, login: Login, certificateTime: Int64?) throws(LinkFailure) {
         tls = try TLSContext(settings, certificateTime: certificateTime)
-        guard let made = mosquitto_new(settings.gateway.text, false, nil) else {
+        guard Self.libraryIsReady, let made = mosquitto_new(settings.gateway.text, false, nil) else {
             throw LinkFailure(.credentialsUnusable(detail: "libmosquitto gave no client"))
         }
         client = made
@@ -46,6 +49,8 @@ final class MosquittoTransport {
         // Our own window bounds the batches; the rest are method answers.
         mosquitto_max_inflight_messages_set(made, 200)
         mosquitto_void_option(made, MOSQ_OPT_SSL_CTX, UnsafeMutableRawPointer(tls.context))
+        // Without this the library puts its own settings into our context, and wants a CA file of its own.
+        mosquitto_int_option(made, MOSQ_OPT_SSL_CTX_WITH_DEFAULTS, 0)
         mosquitto_username_pw_set(made, login.userName, login.password)
         setCallbacks()
     }

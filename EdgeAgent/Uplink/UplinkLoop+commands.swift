@@ -49,7 +49,7 @@ extension UplinkLoop {
         case .methodRequest(let name, let rid):
             try methodCalled(name, rid: rid, payload: payload, child: child)
         case .cloudToDevice(let bagText): try commandReceived(bagText, payload: payload, device: device)
-        case .receipt: try receiptReceived(payload)
+        case .receipt: receiptReceived(payload)
         case .desiredChanged(let version):
             logger.info("desired properties changed", metadata: ["device": "\(device)", "version": "\(version)"])
         case .twinResponse(let status, _, _):
@@ -197,23 +197,23 @@ extension UplinkLoop {
 
     // MARK: Receipts
 
-    private func receiptReceived(_ payload: [UInt8]) throws(LinkFailure) {
+    private func receiptReceived(_ payload: [UInt8]) {
         do throws(OutboxError) {
             try store.keepReceipt(payload, at: SystemTime.wall)
         } catch {
             logger.error("a receipt could not be kept", metadata: ["reason": "\(error)"])
         }
-        do throws(ReceiptError) {
-            for entry in try Receipt(parsing: payload).entries {
-                logger.warning(
-                    "the hub could not accept records of this gateway and keeps them in quarantine",
-                    metadata: [
-                        "first": "\(entry.run.start)", "count": "\(entry.run.count)", "code": "\(entry.code)",
-                        "reason": "\(entry.reason)",
-                    ])
-            }
-        } catch {
-            logger.warning("a receipt of the hub cannot be read", metadata: ["reason": "\(error)"])
+        guard let receipt = Receipt(parsing: payload) else {
+            logger.warning("a receipt of the hub cannot be read")
+            return
+        }
+        for entry in receipt.entries {
+            logger.warning(
+                "the hub could not accept records of this gateway and keeps them in quarantine",
+                metadata: [
+                    "records": "\(entry.run.map(\.description) ?? "all of a batch")", "code": "\(entry.code.rawValue)",
+                    "reason": "\(entry.reason)",
+                ])
         }
     }
 }

@@ -43,7 +43,7 @@ final class UplinkLoop {
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
         let bag = PropertyBag([
-            PropertyBag.Entry("$.ct", "application/vnd.fieldline.batch+json"), PropertyBag.Entry("$.ce", "utf-8"),
+            PropertyBag.Entry("$.ct", Batch.contentType), PropertyBag.Entry("$.ce", Batch.contentEncoding),
         ])
         telemetryTopic = HubTopics.events(from: identity, bag: bag)
     }

@@ -33,7 +33,8 @@ import Uplink
         let bench = try UplinkBench()
         try bench.append(1)
         try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
-        #expect(try bench.waitForProblem().operatorText == row.text)
+        let found = try bench.waitForProblem().operatorText
+        #expect(found == row.text)
         #expect(bench.log.all.contains { $0.hasPrefix("error no link to the hub") && $0.contains(row.text) })
         #expect(try bench.store.status().recordCount == 1)
     }
@@ -42,8 +43,9 @@ import Uplink
         let broker = try TestBroker(certificate: TestCertificates.stranger)
         let bench = try UplinkBench()
         try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        let found = try bench.waitForProblem().operatorText
         #expect(
-            try bench.waitForProblem().operatorText
+            found
                 == "The certificate of localhost was signed by an authority that this gateway does not know. Copy the "
                 + "hub's CA certificate to \(broker.certificates.caFile).")
     }
@@ -52,9 +54,8 @@ import Uplink
         let broker = try TestBroker()
         let bench = try UplinkBench()
         try bench.start(bench.settings(port: broker.port, caFile: nil))
-        #expect(
-            try bench.waitForProblem()
-                == .unknownCertificateAuthority(host: "localhost", caFile: ""))
+        let found = try bench.waitForProblem()
+        #expect(found == .unknownCertificateAuthority(host: "localhost", caFile: ""))
     }
 
     @Test func addressInTheCertificateIsEnough() throws {
@@ -69,20 +70,23 @@ import Uplink
         let broker = try TestBroker(extra: "allow_anonymous false")
         let bench = try UplinkBench()
         try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
-        #expect(try bench.waitForProblem() == .notAuthorised(device: "gw"))
+        let found = try bench.waitForProblem()
+        #expect(found == .notAuthorised(device: "gw"))
     }
 
     @Test func nobodyListeningIsNamed() throws {
         let bench = try UplinkBench()
         let port = try freePort()
         try bench.start(bench.settings(port: port, caFile: nil))
-        #expect(try bench.waitForProblem() == .connectionRefused(host: "localhost", port: port))
+        let found = try bench.waitForProblem()
+        #expect(found == .connectionRefused(host: "localhost", port: port))
     }
 
     @Test func unknownNameIsNamed() throws {
         let bench = try UplinkBench()
         try bench.start(bench.settings(host: "no-such-hub.invalid", port: 8883, caFile: nil))
-        #expect(try bench.waitForProblem() == .nameNotResolved(host: "no-such-hub.invalid"))
+        let found = try bench.waitForProblem()
+        #expect(found == .nameNotResolved(host: "no-such-hub.invalid"))
     }
 
     @Test func plainTextPortIsNamed() throws {

@@ -133,10 +133,13 @@ import Uplink
         let bench = try UplinkBench()
         try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
-        let text = """
-            {"v":1,"epoch":"\(bench.store.epoch.text)","entries":[{"run":["5","2"],"code":"childNotInScope",\
-            "reason":"thermostat-9 is not a child of gw"}]}
-            """
+        let receipt = Receipt(
+            epoch: bench.store.epoch,
+            entries: [
+                Receipt.Entry(
+                    run: Run(start: 5, count: 2), code: .childNotInScope, reason: "thermostat-9 is not a child of gw")
+            ])
+        let text = String(decoding: receipt.encoded(), as: UTF8.self)
         try broker.client("mosquitto_pub", ["-q", "1", "-t", HubTopics.receipts, "-m", text])
         try waitUntil("the receipt is kept") { try bench.store.receipts(countMax: 1).first?.bytes == Array(text.utf8) }
         try waitUntil("the receipt is logged") {
