@@ -189,7 +189,7 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives"]),
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",

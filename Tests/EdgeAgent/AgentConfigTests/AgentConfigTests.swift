@@ -4,6 +4,7 @@ import LocalMQTT
 import ModbusDriver
 import Pipeline
 import Primitives
+import Rules
 import Testing
 
 @testable import AgentConfig
