@@ -103,7 +103,7 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT", "ModbusDriver", "ConfigText"]),
+            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -199,6 +199,9 @@ let package = Package(
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
+        tests(
+            "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
