@@ -83,6 +83,7 @@ let package = Package(
         library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
+        .systemLibrary(name: "CLinux", path: "EdgeAgent/CLinux"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
         room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
@@ -112,7 +113,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
-                "SimulatedSensors", logging, argumentParser,
+                "SimulatedSensors", "CLinux", logging, argumentParser,
             ]),
 
         // CloudHub: the hub.
@@ -190,6 +191,9 @@ let package = Package(
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
+        tests(
+            "Agent", "Tests/EdgeAgent/AgentTests",
+            ["edge-agent", "HubContract", "Telemetry", "Primitives", "BrokerKit"]),
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
