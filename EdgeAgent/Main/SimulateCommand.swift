@@ -85,7 +85,8 @@ struct Simulate: ParsableCommand {
         var config = SimulatedMeter.Config(linkPath: path)
         config.unitID = unit
         guard let made = SimulatedMeter(config: config, logger: Logger(label: "meter")), made.start() else {
-            Terminal.error("edge-agent: no pseudo terminal can be made at \(path); check that its folder may be written")
+            Terminal.error(
+                "edge-agent: no pseudo terminal can be made at \(path); check that its folder may be written")
             throw ExitCode(1)
         }
         parts.append("meter=\(meter) tty=\(path)")

@@ -143,7 +143,8 @@ final class UplinkLoop {
     }
 
     private func login() -> Login {
-        let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent").text
+        let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
+            .text
         switch settings.credentials {
         case .certificate: return Login(userName: name, password: nil)
         case .sharedAccessKey(let key):

@@ -18,12 +18,20 @@ import Testing
             }
         }
         try bench.waitForRecord("a voltage arrives") {
-            if case .reading(let reading) = $0 { reading.device == AgentBench.meter && reading.unit == "V" } else { false }
+            if case .reading(let reading) = $0 {
+                reading.device == AgentBench.meter && reading.unit == "V"
+            } else {
+                false
+            }
         }
         bench.sensors(SIGUSR2)
         try bench.waitForFault("overheat", .raised)
         try bench.waitForRecord("the relay is closed by the edge rule") {
-            if case .reading(let reading) = $0 { reading.metric == "relay" && reading.value == .boolean(true) } else { false }
+            if case .reading(let reading) = $0 {
+                reading.metric == "relay" && reading.value == .boolean(true)
+            } else {
+                false
+            }
         }
         let answer = try bench.call("Reset", on: AgentBench.thermostat, payload: "{}", status: 200)
         #expect(answer.contains("reset"), "\(answer)")
@@ -88,7 +96,8 @@ import Testing
             errorFile: bench.folder + "/second.log")
         #expect(second.exitStatus() == 1)
         let text = try String(contentsOfFile: bench.folder + "/second.log", encoding: .utf8)
-        #expect(text.hasPrefix("edge-agent: cannot take the lock in outbox \(bench.folder)/outbox.sqlite: another agent"))
+        #expect(
+            text.hasPrefix("edge-agent: cannot take the lock in outbox \(bench.folder)/outbox.sqlite: another agent"))
     }
 
     struct Call: Sendable, CustomTestStringConvertible {
@@ -100,11 +109,14 @@ import Testing
 
     static let calls: [Call] = [
         Call(testDescription: "right", arguments: ["check", "--config", "agent.toml"], status: 0, errors: []),
-        Call(testDescription: "no such file", arguments: ["check", "--config", "nothing.toml"], status: 1,
+        Call(
+            testDescription: "no such file", arguments: ["check", "--config", "nothing.toml"], status: 1,
             errors: ["the configuration cannot be read", "No such file"]),
-        Call(testDescription: "broken", arguments: ["check", "--config", "broken.toml"], status: 1,
+        Call(
+            testDescription: "broken", arguments: ["check", "--config", "broken.toml"], status: 1,
             errors: ["broken.toml", "hub.port", "outbox.quota"]),
-        Call(testDescription: "files missing", arguments: ["check", "--config", "files.toml"], status: 1,
+        Call(
+            testDescription: "files missing", arguments: ["check", "--config", "files.toml"], status: 1,
             errors: ["hub.connection_string_file: /no/such/file cannot be read", "mqtt[0].password_file: /no/password"]),
         Call(testDescription: "no option", arguments: ["check"], status: 2, errors: ["--config"]),
         Call(testDescription: "no such command", arguments: ["dance"], status: 2, errors: ["dance"]),

@@ -10,7 +10,9 @@ public final class ChildProcess {
     /// - Parameters:
     ///   - keepsOutput: whether standard output is kept for `outputText`; otherwise it is thrown away.
     ///   - errorFile: where standard error goes, appended.
-    public init(_ program: String, _ arguments: [String], keepsOutput: Bool = false, errorFile: String = "/dev/null") throws {
+    public init(_ program: String, _ arguments: [String], keepsOutput: Bool = false, errorFile: String = "/dev/null")
+        throws
+    {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
