@@ -238,6 +238,26 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        room(
+            "HubHarness", "Tests/Support/HubHarness",
+            [
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
+                nioPosix, nioSSL, crypto, logging,
+            ]),
+        tests(
+            "EventLog", "Tests/CloudHub/EventLogTests",
+            ["EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", nioCore, logging]),
+        tests(
+            "Listeners", "Tests/CloudHub/ListenersTests",
+            [
+                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
+            ]),
+        .executableTarget(
+            name: "hub-bench", path: "Tests/Benchmarks/HubBench",
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        program(
+            "bare-hub", "Tests/Benchmarks/BareHub", ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
         room(
             "FieldKit", "Tests/Support/FieldKit",
