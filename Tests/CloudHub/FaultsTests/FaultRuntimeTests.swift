@@ -82,7 +82,7 @@ import Testing
             #expect(try await store.queueStatus().waiting == 2)
         }
         // A restart reads on from the checkpoint, or once more what was read: neither changes anything.
-        try await withRuntime { store in
+        try await withRuntime { (store: SQLiteFaultStore) async throws in
             #expect(try await store.queueStatus().waiting == 2)
             #expect(try await store.faults(openOnly: false, limit: 10).count == 1)
         }
@@ -140,7 +140,8 @@ import Testing
 
     @Test func backFillBeyondTheLatenessBoundDecidesNothing() throws {
         var engine = HubRuleEngine(rules: [try FaultRuntimeTests.hot()], lateness: .seconds(60))
-        #expect(engine.begin(nil, now: time(0)))
+        let began17 = engine.begin(nil, now: time(0))
+        #expect(began17)
         let place = HubRuleEngine.Place(partition: 0, offset: 1)
         let late = engine.observed(
             "temperature", 99, of: device, time: Self.wall + .seconds(-61), arrivedAt: Self.wall, place: place,
@@ -162,8 +163,9 @@ import Testing
                 place: HubRuleEngine.Place(partition: 3, offset: offset), now: time(0)
             ).first?.transition.faultID
         }
-        #expect(try id(5) == id(5))
-        #expect(try id(5) != id(6))
+        let (five, fiveAgain, six) = (try id(5), try id(5), try id(6))
+        #expect(five == fiveAgain)
+        #expect(five != six)
     }
 
     @Test func silenceIsJudgedByHubTimeAndDoesNotCountDownTime() throws {
@@ -175,12 +177,16 @@ import Testing
         // The device's own clock is years off; that does not matter.
         _ = engine.observed(
             "x", nil, of: device, time: WallInstant(milliseconds: 0), arrivedAt: Self.wall, place: place, now: time(0))
-        #expect(engine.caughtUp(now: time(29)).isEmpty)
+        let at29 = engine.caughtUp(now: time(29))
+        #expect(at29.isEmpty)
         let state = engine.snapshot(now: time(29))
         var restarted = HubRuleEngine(rules: [silent])
-        #expect(restarted.begin(state, now: time(5000)))
-        #expect(restarted.caughtUp(now: time(5000)).isEmpty)
-        #expect(restarted.caughtUp(now: time(5001)).map(\.transition.state) == [.raised])
+        let began22 = restarted.begin(state, now: time(5000))
+        #expect(began22)
+        let at5000 = restarted.caughtUp(now: time(5000))
+        #expect(at5000.isEmpty)
+        let at5001 = restarted.caughtUp(now: time(5001))
+        #expect(at5001.map(\.transition.state) == [.raised])
         let back = restarted.observed(
             "x", 1, of: device, time: Self.wall, arrivedAt: Self.wall, place: place, now: time(5002))
         #expect(back.map(\.transition.state) == [.cleared])
