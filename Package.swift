@@ -37,10 +37,12 @@ let crypto = Target.Dependency.product(name: "Crypto", package: "swift-crypto")
 let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates")
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
+let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
 let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
+let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
@@ -63,6 +65,7 @@ let package = Package(
         .package(url: "https://github.com/hummingbird-project/hummingbird.git", from: "2.28.0"),
         .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
         .package(url: "https://github.com/hummingbird-project/swift-mustache.git", from: "2.1.0"),
+        .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
         .package(url: "https://github.com/swift-server/async-http-client.git", from: "1.37.0"),
         .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
         .package(url: "https://github.com/LebJe/TOMLKit.git", from: "0.6.0"),
@@ -83,6 +86,7 @@ let package = Package(
         library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
+        .systemLibrary(name: "CLinux", path: "EdgeAgent/CLinux"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
         room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
@@ -98,12 +102,12 @@ let package = Package(
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "CMosquitto", "COpenSSL",
-                logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
+                "CMosquitto", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "HubContract", "SouthboundAPI", "Pipeline", "ConfigText"]),
+            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -112,7 +116,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
-                "SimulatedSensors", logging, argumentParser,
+                "SimulatedSensors", "CLinux", logging, argumentParser,
             ]),
 
         // CloudHub: the hub.
@@ -153,13 +157,15 @@ let package = Package(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
+        room("LiveState", "CloudHub/LiveState", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Health", "CloudHub/Health", [hummingbird, nioCore]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "HubConfig", "Certificates", "Registry",
-                "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "ServiceDesk", "ServiceAPI", "WebUI", "Control", nioCore, nioPosix, nioSSL, hummingbird,
-                hummingbirdTLS, crypto, logging, argumentParser,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubConfig", "Certificates",
+                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
+                "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
+                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, unixSignals, logging, argumentParser,
             ]),
 
         // Tests mirror the rooms.
@@ -174,11 +180,41 @@ let package = Package(
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+        tests(
+            "Faults", "Tests/CloudHub/FaultsTests",
+            [
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+            ]),
+        tests(
+            "CRM", "Tests/CloudHub/CRMTests",
+            [
+                "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
+                httpClient, logging,
+            ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        room("BrokerKit", "Tests/Support/BrokerKit"),
+        tests(
+            "Agent", "Tests/EdgeAgent/AgentTests",
+            ["edge-agent", "HubContract", "Telemetry", "Primitives", "BrokerKit"]),
+        tests(
+            "Uplink", "Tests/EdgeAgent/UplinkTests",
+            [
+                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
+                "BrokerKit", logging,
+            ]),
+        tests(
+            "Pipeline", "Tests/EdgeAgent/PipelineTests",
+            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
+        tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
+        tests(
+            "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
@@ -202,7 +238,40 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        room(
+            "HubHarness", "Tests/Support/HubHarness",
+            [
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
+                nioPosix, nioSSL, crypto, logging,
+            ]),
+        tests(
+            "EventLog", "Tests/CloudHub/EventLogTests",
+            ["EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", nioCore, logging]),
+        tests(
+            "Listeners", "Tests/CloudHub/ListenersTests",
+            [
+                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
+            ]),
+        .executableTarget(
+            name: "hub-bench", path: "Tests/Benchmarks/HubBench",
+            linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        program(
+            "bare-hub", "Tests/Benchmarks/BareHub", ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
+        room(
+            "FieldKit", "Tests/Support/FieldKit",
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+        tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
+        tests(
+            "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+        tests(
+            "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
+        tests(
+            "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -6,13 +6,18 @@ import Sessions
 final class ConnectionLink: DeviceLink {
     let identity: HubIdentity
     private let eventLoop: any EventLoop
-    private let connection: NIOLoopBound<WeakConnection>
+    // Emptied when the socket is gone. Not a weak reference: those make every retain of the connection slower.
+    private let connection: NIOLoopBoundBox<MQTTConnection?>
 
+    /// Call it on the connection's loop.
     init(identity: HubIdentity, connection: MQTTConnection, eventLoop: any EventLoop) {
         self.identity = identity
         self.eventLoop = eventLoop
-        self.connection = NIOLoopBound(WeakConnection(connection), eventLoop: eventLoop)
+        self.connection = NIOLoopBoundBox(connection, eventLoop: eventLoop)
     }
+
+    /// The socket is gone: what is sent to it from now on is dropped. Call it on the connection's loop.
+    func cut() { connection.value = nil }
 
     func deliver(_ message: DeviceBound, to target: HubIdentity) {
         onLoop { [identity] in $0.deliver(message, to: target == identity ? nil : target) }
@@ -22,14 +27,7 @@ final class ConnectionLink: DeviceLink {
     func onLoop(_ body: @escaping @Sendable (MQTTConnection) -> Void) {
         let connection = connection
         eventLoop.execute {
-            if let connection = connection.value.value { body(connection) }
+            if let connection = connection.value { body(connection) }
         }
     }
-}
-
-/// A connection that is gone is nobody's business: what is sent to it is dropped.
-struct WeakConnection {
-    weak var value: MQTTConnection?
-
-    init(_ value: MQTTConnection) { self.value = value }
 }

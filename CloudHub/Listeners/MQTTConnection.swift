@@ -84,6 +84,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         shard.counts.connectionsClosed += 1
         shared.connectionClosed()
         ended()
+        attached?.link.cut()
         attached = nil
         partial = nil
         context.fireChannelInactive()
@@ -299,7 +300,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         timer = nil
         guard let deadline = [sessionDeadline, attached?.expiresAt].compactMap(\.self).min() else { return }
         let at = NIODeadline.uptimeNanoseconds(UInt64(max(0, deadline.nanoseconds)))
-        timer = shard.eventLoop.assumeIsolated().scheduleTask(deadline: at) { [weak self] in self?.timerFired() }
+        // Held strongly until it fires or the socket is gone: a weak reference would make every retain slower.
+        timer = shard.eventLoop.assumeIsolated().scheduleTask(deadline: at) { self.timerFired() }
     }
 
     private func timerFired() {

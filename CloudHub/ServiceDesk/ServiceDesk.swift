@@ -58,6 +58,9 @@ public final class ServiceDesk: Sendable {
     /// Copies the database into a new file while the desk goes on.
     public func backup(to path: String) throws { try store.backup(to: path) }
 
+    /// Ends every bearer token that was given out, as a revoked session does.
+    public func forgetTokens() { issuer.forgetTokens() }
+
     /// Runs `wake` after each new command row is durable, as a webhook step would. It carries nothing: who is woken
     /// reads the rows through the Web API. Replaces the one before.
     public func onCommandCreated(_ wake: @escaping @Sendable () -> Void) {

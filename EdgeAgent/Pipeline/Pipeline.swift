@@ -81,7 +81,8 @@ public struct Pipeline: Sendable {
             } else if let edgeRule = rules.first(where: { $0.rule.name == key.rule }),
                 evaluator.isBreached(rule: key.rule, device: key.device)
             {
-                act(edgeRule.whenRaised, edgeRule.rule, key.device, nil, &turn)
+                let value = evaluator.breachingValue(rule: key.rule, device: key.device)
+                act(edgeRule.whenRaised, edgeRule.rule, key.device, value.flatMap { DecimalText($0)?.text }, &turn)
             } else {
                 clearOrphan(key, "\(key.rule): the rule was changed or removed", &turn)
             }

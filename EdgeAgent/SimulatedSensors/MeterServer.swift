@@ -33,34 +33,46 @@ final class MeterServer {
 
     /// Until the meter is stopped or the port is pulled.
     private func serve(_ port: PseudoTerminal) {
-        // The path is not opened: libmodbus works on our end of the terminal.
-        guard let context = modbus_new_rtu(meter.config.linkPath, 19_200, CChar(UInt8(ascii: "N")), 8, 1) else {
-            return
-        }
-        defer { modbus_free(context) }
         let count = Int32(MeterModel.registerCount)
         guard let mapping = modbus_mapping_new(1, 0, count, count) else { return }
         defer { modbus_mapping_free(mapping) }
-        modbus_set_slave(context, Int32(meter.config.unitID))
-        modbus_set_socket(context, port.descriptor)
+        var context: OpaquePointer?
+        defer { modbus_free(context) }
         while meter.state.withLock({ !$0.isStopping && $0.isPortWanted }) {
+            if context == nil { context = makeContext(port) }
+            guard let listening = context else { return }
             var entries = [
                 pollfd(fd: port.descriptor, events: Int16(POLLIN), revents: 0),
                 pollfd(fd: meter.wake.descriptor, events: Int16(POLLIN), revents: 0),
             ]
             poll(&entries, 2, 1000)
             if entries[1].revents != 0 { meter.wake.clear() }
-            if entries[0].revents != 0 { answer(context, mapping) }
+            guard entries[0].revents != 0, !answer(listening, mapping) else { continue }
+            // After a request for another unit, libmodbus takes whatever comes next for that unit's answer, and waits
+            // for ever when that unit is dead. A fresh context expects a request.
+            modbus_free(listening)
+            context = nil
         }
     }
 
-    private func answer(_ context: OpaquePointer, _ mapping: UnsafeMutablePointer<modbus_mapping_t>) {
+    /// The path is not opened: libmodbus works on our end of the terminal.
+    private func makeContext(_ port: PseudoTerminal) -> OpaquePointer? {
+        guard let context = modbus_new_rtu(meter.config.linkPath, 19_200, CChar(UInt8(ascii: "N")), 8, 1) else {
+            return nil
+        }
+        modbus_set_slave(context, Int32(meter.config.unitID))
+        modbus_set_socket(context, port.descriptor)
+        return context
+    }
+
+    /// False when the request was for another unit.
+    private func answer(_ context: OpaquePointer, _ mapping: UnsafeMutablePointer<modbus_mapping_t>) -> Bool {
         var request = [UInt8](repeating: 0, count: Int(MODBUS_RTU_MAX_ADU_LENGTH))
         let length = modbus_receive(context, &request)
         guard length > 0 else {
-            // Not for us, or broken on the way: a meter says nothing.
+            // Broken on the way: a meter says nothing.
             if length < 0 { modbus_flush(context) }
-            return
+            return length < 0
         }
         let now = SystemTime.monotonic
         let seconds = Double((now - lastStep).nanosecondsClamped) / 1e9
@@ -74,7 +86,7 @@ final class MeterServer {
             mapping.pointee.tab_bits[0] = state.model.isRelayClosed ? 1 : 0
             return state.isMeterSilent
         }
-        if isSilent { return }
+        if isSilent { return true }
         modbus_reply(context, request, length, mapping)
         let wasWritten = (mapping.pointee.tab_registers[8] != 0, mapping.pointee.tab_bits[0] != 0)
         meter.state.withLock { state in
@@ -82,5 +94,6 @@ final class MeterServer {
                 state.model.isRelayClosed.toggle()
             }
         }
+        return true
     }
 }

@@ -51,6 +51,8 @@ public final class ConfigSection {
     // MARK: - Structure
 
     public func has(_ key: String) -> Bool { table[key] != nil }
+    /// Every key of the table, in order, for tables whose keys are the user's own.
+    public var keys: [String] { table.keys }
 
     /// A table inside this one; an empty one when it is absent.
     public func section(_ key: String) -> ConfigSection {

@@ -97,9 +97,16 @@ public struct RuleEvaluator: Sendable {
     public var nextDeadline: MonotonicInstant? { earliest }
 
     /// Whether the rule is in breach for the device.
-    public func isBreached(rule: String, device: DeviceID) -> Bool {
-        guard let index = rules.firstIndex(where: { $0.name == rule }) else { return false }
-        return stateIndex[StateKey(rule: index, device: device)].map { states[$0].phase == .breached } ?? false
+    public func isBreached(rule: String, device: DeviceID) -> Bool { breachedState(rule, device) != nil }
+
+    /// The value that began the breach; `nil` when there is none, or silence began it.
+    public func breachingValue(rule: String, device: DeviceID) -> Double? { breachedState(rule, device)?.value }
+
+    private func breachedState(_ rule: String, _ device: DeviceID) -> State? {
+        guard let index = rules.firstIndex(where: { $0.name == rule }),
+            let state = stateIndex[StateKey(rule: index, device: device)], states[state].phase == .breached
+        else { return nil }
+        return states[state]
     }
 
     // MARK: - Inputs

@@ -15,6 +15,8 @@ public final class Throttle: Sendable {
         case unavailable
         /// 403: the application user lacks a privilege.
         case forbidden
+        /// 400: a business rule of the environment refuses the row.
+        case refused
     }
 
     private struct Pending {
@@ -46,7 +48,9 @@ public final class Throttle: Sendable {
         }
         guard let taken else { return nil }
         var answer = DeskAnswer(Self.error(taken.kind))
-        if taken.kind != .forbidden {
+        switch taken.kind {
+        case .forbidden, .refused: break
+        case .requests, .executionTime, .concurrency, .unavailable:
             answer.headers.append((name: "Retry-After", value: String(taken.retryAfterSeconds)))
         }
         return answer
@@ -67,6 +71,7 @@ public final class Throttle: Sendable {
         case .concurrency:
             DataverseError(429, "0x80072326", "Number of concurrent requests exceeded the limit of 52.")
         case .unavailable: DataverseError(503, "0x8005f103", "The service is unavailable.")
+        case .refused: DataverseError(400, "0x80040265", "the row was refused on demand")
         case .forbidden:
             DataverseError(
                 403, "0x80040220",

@@ -90,6 +90,8 @@ final class TokenIssuer: Sendable {
         }
     }
 
+    func forgetTokens() { grants.withLock { $0 = [:] } }
+
     private func grant(audience: String, now: WallInstant) -> JSONValue {
         var random = SystemRandomNumberGenerator()
         let token = DeskCredentials.randomText(bytes: 48, using: &random)

@@ -5,5 +5,7 @@ public enum HubSchema {
     public static let hub: [Migration] = [
         registryMigration,
         devicesMigration,
+        SQLiteFaultStore.migration,
+        SQLiteConnectorStore.migration,
     ]
 }

@@ -77,6 +77,8 @@ final class LogWriter {
                 shared.count { $0.failedCommits += 1 }
                 if !isStalled { stall(error) }
                 isStalled = true
+                // What is past its age makes room; nothing younger is given up for it.
+                if error.problem == .full { maintain() }
             }
             if shared.sleep(until: Date(timeIntervalSinceNow: Double(options.probeInterval.millisecondsClamped) / 1000))
             {
@@ -196,10 +198,7 @@ final class LogWriter {
             "the event log cannot store; acknowledgements are withheld until it can",
             metadata: ["reason": "\(error)"])
         shared.tell(.stalled(error))
-        if error.problem == .full {
-            reserve.giveUp()
-            maintain()
-        }
+        if error.problem == .full { reserve.giveUp() }
     }
 
     private func resume() {

@@ -88,7 +88,9 @@ extension BrokerLink {
     /// Subscribes on the first connection of this run and whenever the broker has no session: in between the session
     /// holds the subscriptions, and asking again would only repeat retained messages.
     func subscribe(_ handle: borrowing MosquittoHandle, sessionPresent: Bool) throws(Ending) {
-        if sessionPresent, isSubscribed { return }
+        subscriptionsAwaited = 0
+        if sessionPresent, isSubscribed { return mailbox.count { $0.connections += 1 } }
+        subscriptionsAwaited = config.topics.count + answerFilters.count
         for mapping in config.topics {
             try check(
                 handle.subscribe(mapping.template.filter, qualityOfService: Int32(mapping.qualityOfService)),

@@ -135,14 +135,17 @@ extension BrokerLink {
         },
         subscribed: { _, context, _, count, granted in
             let codes = UnsafeBufferPointer(start: granted, count: Int(count))
-            if codes.contains(where: { $0 > 2 }) { BrokerLink.of(context)?.subscriptionRefused() }
+            BrokerLink.of(context)?.subscribed(isRefused: codes.contains { $0 > 2 })
         })
 
     private static func of(_ context: UnsafeMutableRawPointer?) -> BrokerLink? {
         context.map { Unmanaged<BrokerLink>.fromOpaque($0).takeUnretainedValue() }
     }
 
-    private func subscriptionRefused() {
+    private func subscribed(isRefused: Bool) {
+        subscriptionsAwaited -= 1
+        if subscriptionsAwaited == 0 { mailbox.count { $0.connections += 1 } }
+        guard isRefused else { return }
         isSubscribed = false
         logger.error(
             "the local broker refuses a subscription; its readings will not come",

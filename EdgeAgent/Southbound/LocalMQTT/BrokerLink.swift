@@ -43,6 +43,8 @@ final class BrokerLink {
     /// What was logged last about a broker that cannot be reached, so that a long outage is one line and not thousands.
     private var loggedEnding: String?
     var isSubscribed = false
+    /// Subscriptions that the broker has not confirmed yet.
+    var subscriptionsAwaited = 0
 
     // Of the current connection.
     var readings: [Reading] = []
@@ -106,7 +108,6 @@ final class BrokerLink {
         repeats.connected(sessionPresent: answer.sessionPresent)
         backoff.reset()
         loggedEnding = nil
-        mailbox.count { $0.connections += 1 }
         logger.info(
             "connected to the local broker", metadata: ["session": answer.sessionPresent ? "resumed" : "new"])
     }

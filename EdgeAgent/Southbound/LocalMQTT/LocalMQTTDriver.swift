@@ -19,6 +19,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
         public var refused: UInt64 = 0
         /// Repeats of messages that were kept before.
         public var repeats: UInt64 = 0
+        /// Accepted, with every subscription answered.
         public var connections: UInt64 = 0
     }
 

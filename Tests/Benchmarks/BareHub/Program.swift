@@ -1,7 +1,9 @@
 import Foundation
 import HubHarness
+import Listeners
 import Logging
 import Primitives
+import SQLiteHubStore
 
 /// The listener and the event log alone, to be measured: `bare-hub FOLDER PORT KEY_BASE64 TLS_FOLDER`.
 @main

@@ -1,10 +1,10 @@
-public import EventLog
+import EventLog
 import Foundation
-public import HubContract
-public import Ingest
+import HubContract
+import Ingest
 public import Listeners
 public import Logging
-public import NIOCore
+import NIOCore
 import NIOPosix
 import NIOSSL
 public import Primitives

@@ -1,5 +1,5 @@
 import Crypto
-public import HubContract
+import HubContract
 public import Primitives
 public import Sessions
 

@@ -1,0 +1,123 @@
+public import Primitives
+
+/// Everything that one step of the fault runtime changes, in one transaction.
+public struct FaultChange: Sendable {
+    /// In the order in which they arrived.
+    public var reports: [FaultReport]
+    /// Partition → offset of the next event to read.
+    public var checkpoints: [Int: Int64]
+    /// The rules' memory after these events; `nil` leaves what is stored.
+    public var ruleState: [UInt8]?
+    /// The hub's time, for the queue.
+    public var now: WallInstant
+
+    public init(reports: [FaultReport], checkpoints: [Int: Int64], ruleState: [UInt8]?, now: WallInstant) {
+        self.reports = reports
+        self.checkpoints = checkpoints
+        self.ruleState = ruleState
+        self.now = now
+    }
+}
+
+/// What the fault runtime starts from.
+public struct FaultRuntimeState: Sendable, Equatable {
+    public var checkpoints: [Int: Int64]
+    public var ruleState: [UInt8]?
+
+    public init(checkpoints: [Int: Int64] = [:], ruleState: [UInt8]? = nil) {
+        self.checkpoints = checkpoints
+        self.ruleState = ruleState
+    }
+}
+
+/// One change of a fault that the CRM does not know yet.
+public struct QueuedAlert: Sendable, Equatable {
+    public enum Kind: String, Sendable, CaseIterable { case opened, updated, cleared }
+
+    /// The place in the queue; rows of one fault are done in this order.
+    public let sequence: Int64
+    public let kind: Kind
+    /// How often it has failed.
+    public let attempts: Int
+    /// As it is now, which may be further than when the row was queued.
+    public let fault: Fault
+    public let queuedAt: WallInstant
+
+    public init(sequence: Int64, kind: Kind, attempts: Int, fault: Fault, queuedAt: WallInstant) {
+        self.sequence = sequence
+        self.kind = kind
+        self.attempts = attempts
+        self.fault = fault
+        self.queuedAt = queuedAt
+    }
+}
+
+/// How a queue row ended, or when it is due again.
+public enum QueueSettlement: Sendable, Equatable {
+    /// The CRM has it; the row goes.
+    case delivered
+    /// Later, with what went wrong.
+    case again(at: WallInstant, error: String)
+    /// The CRM will never take it: kept aside with the exact error until a person retries it.
+    case deadLetter(error: String)
+}
+
+public struct QueueStatus: Sendable, Equatable {
+    public let waiting: Int
+    public let deadLetters: Int
+    public let oldestQueuedAt: WallInstant?
+
+    public init(waiting: Int, deadLetters: Int, oldestQueuedAt: WallInstant?) {
+        self.waiting = waiting
+        self.deadLetters = deadLetters
+        self.oldestQueuedAt = oldestQueuedAt
+    }
+}
+
+/// A queue row that the CRM refused.
+public struct DeadLetter: Sendable, Equatable {
+    public let sequence: Int64
+    public let fault: UniqueID
+    public let kind: QueuedAlert.Kind
+    public let error: String
+
+    public init(sequence: Int64, fault: UniqueID, kind: QueuedAlert.Kind, error: String) {
+        self.sequence = sequence
+        self.fault = fault
+        self.kind = kind
+        self.error = error
+    }
+}
+
+/// Keeps the faults, their history and the queue to the CRM. Writes are durable when they return.
+public protocol FaultStore: Sendable {
+    func runtimeState() async throws -> FaultRuntimeState
+
+    /// Runs the reports through `FaultLifeCycle` and stores what comes of them with checkpoints and rule state.
+    ///
+    /// - Returns: how many queue rows were added.
+    func commit(_ change: FaultChange) async throws -> Int
+
+    /// - Returns: whether the fault was open and is now acknowledged.
+    func acknowledge(_ fault: UniqueID, by person: String, now: WallInstant) async throws -> Bool
+
+    // MARK: The queue
+
+    /// The first due row of each fault that has any, oldest first. A fault whose first row waits is passed over.
+    func dueAlerts(now: WallInstant, limit: Int) async throws -> [QueuedAlert]
+    /// When the next row falls due; `nil` when none waits.
+    func nextDue() async throws -> WallInstant?
+    func settle(_ sequence: Int64, as settlement: QueueSettlement) async throws
+    func queueStatus() async throws -> QueueStatus
+    func deadLetters(limit: Int) async throws -> [DeadLetter]
+    /// Puts a dead letter back into the queue; `false` when there is none of that sequence.
+    func retryDeadLetter(_ sequence: Int64, now: WallInstant) async throws -> Bool
+
+    // MARK: Pages and command line
+
+    /// Newest first.
+    func faults(openOnly: Bool, limit: Int) async throws -> [Fault]
+    func fault(_ id: UniqueID) async throws -> Fault?
+    /// Oldest first, the newest `limit`.
+    func history(of fault: UniqueID, limit: Int) async throws -> [FaultEvent]
+}

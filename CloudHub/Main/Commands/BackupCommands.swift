@@ -1,0 +1,47 @@
+import ArgumentParser
+import Glibc
+import JSON
+import Primitives
+
+/// `cloud-hub backup`
+struct BackupCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "backup", abstract: "Copies everything the hub has into a new directory, while it runs.",
+        discussion: "The copy holds keys: keep it as safe as the data directory itself.")
+    @OptionGroup var common: CommonOptions
+    @Option(help: "The directory to make; it must not exist.")
+    var to: String
+
+    func run() async throws {
+        let target = AbsolutePath.of(to)
+        _ = try await HubCall(directory: common.directory).result("backup", ["to": .string(target)])
+        StandardStream.output("backed up to \(target)")
+    }
+}
+
+/// `cloud-hub restore`
+struct RestoreCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "restore", abstract: "Puts a backup into a data directory that does not exist or is empty.")
+    @OptionGroup var common: CommonOptions
+    @Option(help: "The directory that backup made.")
+    var from: String
+
+    func run() throws {
+        let source = DataDirectory(path: AbsolutePath.of(from))
+        guard source.isSetUp else {
+            throw CommandFailure.failed("\(source.path) is no backup of a hub: it holds no hub.sqlite")
+        }
+        try BackupFiles.restore(from: source, to: common.directory)
+        StandardStream.output("restored \(common.directory.path); start it with: cloud-hub serve --data \(common.data)")
+    }
+}
+
+enum AbsolutePath {
+    /// The path below the current directory when it is relative: the hub's own current directory is another.
+    static func of(_ path: String) -> String {
+        guard !path.hasPrefix("/"), let current = getcwd(nil, 0) else { return path }
+        defer { free(current) }
+        return String(cString: current) + "/" + path
+    }
+}

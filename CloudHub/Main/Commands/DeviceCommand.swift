@@ -1,0 +1,111 @@
+import ArgumentParser
+import JSON
+import Primitives
+
+/// `cloud-hub device …`
+struct DeviceCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "device", abstract: "The devices of the hub.",
+        subcommands: [Create.self, List.self, Show.self, Delete.self, Send.self])
+
+    private static let columns = ["id", "status", "authentication", "gateway", "parent", "connected"]
+
+    struct Create: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Registers a device and makes its keys.")
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The device's id, 1 to 128 characters.")
+        var id: String
+        @Flag(help: "The device is a gateway and speaks for its children.")
+        var gateway = false
+        @Option(help: "The gateway that speaks for this device.")
+        var parent: String?
+        @Option(help: "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.")
+        var thumbprint: String?
+        @Option(help: "How to print it: table or json.")
+        var output = OutputFormat.table
+
+        func validate() throws {
+            if gateway, parent != nil { throw ValidationError("A gateway has no parent: give --gateway or --parent.") }
+        }
+
+        func run() async throws {
+            var arguments: JSONObject = ["id": .string(id), "gateway": .bool(gateway)]
+            if let parent { arguments["parent"] = .string(parent) }
+            if let thumbprint { arguments["thumbprint"] = .string(thumbprint) }
+            Printer(format: output).one(
+                try await HubCall(directory: common.directory).result("device.create", arguments))
+        }
+    }
+
+    struct List: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(abstract: "Lists the devices.")
+        @OptionGroup var common: CommonOptions
+        @Option(help: "How to print it: table or json.")
+        var output = OutputFormat.table
+
+        func run() async throws {
+            let rows = try await HubCall(directory: common.directory).result("device.list")
+            Printer(format: output).list(rows, columns: DeviceCommand.columns)
+        }
+    }
+
+    struct Show: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Shows a device; with a running hub also its newest values.")
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The device's id.")
+        var id: String
+        @Option(help: "How to print it: table or json.")
+        var output = OutputFormat.table
+
+        func run() async throws {
+            let device = try await HubCall(directory: common.directory).result("device.show", ["id": .string(id)])
+            Printer(format: output).one(device)
+        }
+    }
+
+    struct Delete: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Takes a device away, with its twin and waiting messages, and cuts its connection.")
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The device's id.")
+        var id: String
+
+        func run() async throws {
+            _ = try await HubCall(directory: common.directory).result("device.delete", ["id": .string(id)])
+            StandardStream.output("deleted \(id)")
+        }
+    }
+
+    struct Send: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Queues a cloud-to-device message; it waits for the device until it expires.")
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The device's id.")
+        var id: String
+        @Option(help: "The message's text.")
+        var body = ""
+        @Option(help: "The message id; made when left out.")
+        var messageID: String?
+        @Option(help: "An application property, name=value; may be given often.")
+        var property: [String] = []
+        @Option(help: "Seconds until the message expires, 1 to 172800.")
+        var seconds = 3600
+
+        func validate() throws {
+            guard (1...172_800).contains(seconds) else {
+                throw ValidationError("--seconds is \(seconds); it must be 1 to 172800 (two days).")
+            }
+        }
+
+        func run() async throws {
+            var arguments: JSONObject = [
+                "id": .string(id), "body": .string(body), "seconds": .number(JSONNumber(Int64(seconds))),
+                "properties": .array(property.map(JSONValue.string)),
+            ]
+            if let messageID { arguments["messageID"] = .string(messageID) }
+            Printer(format: .table).one(
+                try await HubCall(directory: common.directory).result("device.send", arguments))
+        }
+    }
+}

@@ -1,0 +1,49 @@
+import ArgumentParser
+import Glibc
+import HubConfig
+import Logging
+import Primitives
+
+/// `cloud-hub serve`
+struct ServeCommand: AsyncParsableCommand {
+    static let configuration = CommandConfiguration(
+        commandName: "serve", abstract: "Runs the hub until SIGTERM.",
+        discussion: """
+            An empty data directory is set up first: keys, certificates, databases. Later starts change nothing. When \
+            every listener accepts, one line beginning 'cloud-hub ready' is printed.
+            """)
+    @OptionGroup var common: CommonOptions
+    @Option(help: "The name that devices call the hub by (default: localhost, or the name of the last start).")
+    var hostname: String?
+    @Option(help: "Where devices connect by MQTT, HOST:PORT (default: 127.0.0.1:8883).")
+    var mqtt: String?
+    @Option(help: "Where services and pages are served by HTTPS, HOST:PORT (default: 127.0.0.1:443).")
+    var https: String?
+    @Option(help: "Where pages are served by plain HTTP, on a loopback address only (default: 127.0.0.1:8088).")
+    var http: String?
+    @Option(help: "A configuration file; Deploy/config/cloud-hub.toml explains every key.")
+    var config: String?
+    @Flag(help: "Do not run the connector: faults wait, and no command reaches a device.")
+    var withoutConnector = false
+
+    func run() async throws {
+        #if DEBUG
+            if let bug = getenv("FIELDLINE_PLANTED_BUG"), !PlantedBug.plant(String(cString: bug)) {
+                throw CommandFailure.wrongCall("FIELDLINE_PLANTED_BUG names no planted bug")
+            }
+        #endif
+        let settings = try ServeSettings.read(self)
+        LoggingSystem.bootstrap { label in
+            var handler = StreamLogHandler.standardError(label: label)
+            handler.logLevel = settings.logLevel
+            return handler
+        }
+        try settings.directory.create()
+        guard let lock = try settings.directory.tryLock() else {
+            throw CommandFailure.failed(
+                "another hub holds \(settings.directory.path); stop it, or choose another data directory with --data")
+        }
+        defer { withExtendedLifetime(lock) {} }
+        try await HubServer.run(settings)
+    }
+}

@@ -1,0 +1,96 @@
+import Devices
+import EventLog
+import Faults
+import Health
+import Listeners
+import Primitives
+import SQLiteHubStore
+import Sessions
+import Synchronization
+
+/// What `/healthz` and `/metrics` say of the hub.
+final class HubHealth: Sendable {
+    private let log: SQLiteEventLog
+    private let faults: SQLiteFaultStore
+    private let connected: ConnectedDevices
+    private let condition = Mutex<LogCondition>(.storing)
+    private let token: Mutex<WakeToken?>
+    /// Set once the listener and the certificates are there.
+    let parts = Mutex<Parts>(Parts())
+
+    struct Parts {
+        var listener: MQTTListener?
+        var certificateDaysLeft: (@Sendable () -> Int)?
+        var connectorTrouble: (@Sendable () -> String)?
+    }
+
+    init(log: SQLiteEventLog, faults: SQLiteFaultStore, connected: ConnectedDevices) {
+        self.log = log
+        self.faults = faults
+        self.connected = connected
+        token = Mutex(nil)
+        let watching = log.onCondition { [weak self] condition in self?.condition.withLock { $0 = condition } }
+        token.withLock { $0 = watching }
+    }
+
+    var routes: HealthRoutes {
+        HealthRoutes(report: { await self.report() }, metrics: { await self.metrics() })
+    }
+
+    func report() async -> HealthReport {
+        var found: [HealthReport.Part] = []
+        switch condition.withLock({ $0 }) {
+        case .storing: found.append(.init("log"))
+        case .stalled(let error): found.append(.init("log", trouble: error.description))
+        }
+        let (days, connector) = parts.withLock { ($0.certificateDaysLeft, $0.connectorTrouble) }
+        if let days = days?() {
+            let trouble = days > 30 ? "" : "the server certificate ends in \(days) days; renew it"
+            found.append(.init("certificate", trouble: trouble))
+        }
+        if let connector { found.append(.init("connector", trouble: connector())) }
+        return HealthReport(found)
+    }
+
+    func metrics() async -> [Metric] {
+        let counters = log.counters
+        let bytes = log.partitions.reduce(0) { $0 + $1.bytes }
+        var metrics = [
+            Metric("fieldline_connections", .gauge, "Devices connected now.", Double(connected.count)),
+            Metric("fieldline_log_events_total", .counter, "Events stored since the start.", Double(counters.events)),
+            Metric("fieldline_log_bytes", .gauge, "Bytes of events kept.", Double(bytes)),
+            Metric("fieldline_log_commits_total", .counter, "Groups committed.", Double(counters.commits)),
+            Metric("fieldline_log_commit_seconds_total", .counter, "Time spent committing.", counters.commitSeconds),
+            Metric(
+                "fieldline_log_failed_commits_total", .counter, "Commits that failed.", Double(counters.failedCommits)),
+            Metric(
+                "fieldline_log_repeats_total", .counter, "Records dropped as repeats.", Double(counters.repeatsDropped)),
+            Metric("fieldline_log_quarantined_total", .counter, "Records quarantined.", Double(counters.quarantined)),
+        ]
+        if let status = try? await faults.queueStatus() {
+            metrics.append(
+                Metric("fieldline_alert_queue", .gauge, "Alerts that wait for the CRM.", Double(status.waiting)))
+            metrics.append(
+                Metric(
+                    "fieldline_alert_dead_letters", .gauge, "Alerts that the CRM refused.", Double(status.deadLetters)))
+        }
+        if let counts = parts.withLock({ $0.listener })?.counts { metrics += Self.listenerMetrics(counts) }
+        return metrics
+    }
+
+    private static func listenerMetrics(_ counts: ListenerCounts) -> [Metric] {
+        [
+            Metric("fieldline_connects_accepted_total", .counter, "Devices let in.", Double(counts.connectsAccepted)),
+            Metric("fieldline_connects_refused_total", .counter, "Devices refused.", Double(counts.connectsRefused)),
+            Metric("fieldline_messages_total", .counter, "Messages received.", Double(counts.messagesReceived)),
+            Metric("fieldline_received_bytes_total", .counter, "Bytes received.", Double(counts.bytesReceived)),
+            Metric(
+                "fieldline_acknowledgements_total", .counter, "Messages acknowledged.",
+                Double(counts.acknowledgementsSent)),
+            Metric(
+                "fieldline_closed_total", .counter, "Connections closed by the hub, by reason.",
+                samples: counts.closesByReason.sorted { $0.key < $1.key }
+                    .map { Metric.Sample(Double($0.value), labels: ["reason": $0.key]) }),
+        ]
+    }
+}

@@ -1,0 +1,69 @@
+import AsyncHTTPClient
+import CRM
+import Devices
+import EventLog
+import Faults
+import Health
+import HubConfig
+import Hummingbird
+import Listeners
+import LiveState
+import Logging
+import NIOCore
+import Primitives
+import Registry
+import SQLiteHubStore
+import ServiceAPI
+import ServiceDesk
+import Sessions
+import WebUI
+
+/// Every room of a running hub, made and connected.
+struct HubRooms: Sendable {
+    let log: SQLiteEventLog
+    let connected: ConnectedDevices
+    let devices: DeviceHub
+    let live: LiveState
+    let faults: SQLiteFaultStore
+    let faultRuntime: FaultRuntime
+    let desk: ServiceDesk
+    let pages: WebPages
+    let serviceAPI: ServiceAPI
+    let health: HubHealth
+    let httpClient: HTTPClient
+
+    static func make(
+        _ settings: ServeSettings, stores: HubStores, group: any EventLoopGroup
+    ) async throws -> HubRooms {
+        let registry = stores.registry
+        let log = try SQLiteEventLog(
+            path: settings.directory.logDatabase, options: settings.logOptions, logger: Logger(label: "log"),
+            now: SystemTime.wall)
+        let connected = ConnectedDevices { registry.gateway(of: $0) }
+        let devices = try await DeviceHub(
+            registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
+            clock: SystemTime.wall, logger: Logger(label: "devices"))
+        let live = LiveState(log: log)
+        let desk = try ServiceDesk(
+            DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))
+        let faults = SQLiteFaultStore(stores.database)
+        let runtime = try await FaultRuntime(
+            log: log, store: faults, rules: settings.config.rules, now: SystemTime.wall, logger: Logger(label: "faults")
+        )
+        let pages = try WebPages(
+            source: PageAdapter(registry: registry, devices: devices, live: live, desk: desk), now: SystemTime.wall)
+        let health = HubHealth(log: log, faults: faults, connected: connected)
+        return HubRooms(
+            log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
+            desk: desk, pages: pages,
+            serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
+            health: health,
+            httpClient: HTTPClient(eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
+    }
+
+    func close() async {
+        try? await httpClient.shutdown()
+        try? desk.close()
+        log.close()
+    }
+}

@@ -1,0 +1,200 @@
+import AsyncHTTPClient
+import CRM
+import Control
+import Devices
+import EventLog
+import Faults
+import Health
+import HubConfig
+import Hummingbird
+import Ingest
+import Listeners
+import LiveState
+import Logging
+import NIOCore
+import NIOPosix
+import NIOSSL
+import Primitives
+import Registry
+import SQLiteHubStore
+import ServiceAPI
+import ServiceDesk
+import Sessions
+import Synchronization
+import UnixSignals
+import WebUI
+
+/// The running hub: makes every room, connects them, runs until a signal comes, and stops them in the opposite order.
+struct HubServer {
+    private let settings: ServeSettings
+    private let stores: HubStores
+    private let rooms: HubRooms
+    private let group: any EventLoopGroup
+    private let logger = Logger(label: "hub")
+
+    static func run(_ settings: ServeSettings) async throws {
+        let group = MultiThreadedEventLoopGroup.singleton
+        let address = HubAddress(
+            hostname: settings.hostname, mqttPort: settings.mqtt.port, httpsPort: settings.https.port,
+            httpPort: settings.http.port)
+        let stores = try await HubStores.open(settings.directory, address: address)
+        let rooms = try await HubRooms.make(settings, stores: stores, group: group)
+        do {
+            try await HubServer(settings: settings, stores: stores, rooms: rooms, group: group).serve()
+        } catch {
+            await rooms.close()
+            stores.close()
+            throw error
+        }
+    }
+
+    private func serve() async throws {
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let certificates = try HubCertificates(settings: settings)
+        let http = try await startHTTP()
+        let https = try await startHTTPS(certificates)
+        let listener = try makeListener(certificates)
+        let mqttPort = try await started("MQTT", at: settings.mqtt) { try await listener.start() }
+        let address = HubAddress(
+            hostname: settings.hostname, mqttPort: mqttPort, httpsPort: https.port, httpPort: http.port)
+        try address.save(to: settings.directory.address)
+        let connector = try makeConnector(httpPort: http.port)
+        let control = try await startControl(address)
+        rooms.health.parts.withLock { parts in
+            parts.listener = listener
+            parts.certificateDaysLeft = { certificates.daysLeft }
+            parts.connectorTrouble = { Self.trouble(connector?.health) }
+        }
+        let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
+        StandardStream.output(
+            "cloud-hub ready mqtts://\(settings.mqtt.host):\(mqttPort) https://\(settings.https.host):\(https.port) "
+                + "http://\(settings.http.host):\(http.port)")
+        for await signal in signals {
+            logger.info("stopping", metadata: ["signal": "\(signal)"])
+            break
+        }
+        await listener.stop()
+        await control.stop()
+        background.cancel()
+        await background.value
+        await https.stop()
+        await http.stop()
+        await rooms.close()
+        stores.close()
+    }
+
+    // MARK: listeners
+
+    private func startHTTP() async throws -> WebServer {
+        let router = Router()
+        rooms.pages.addRoutes(to: router)
+        rooms.health.routes.addRoutes(to: router)
+        rooms.desk.addRoutes(to: router)
+        return try await started("HTTP", at: settings.http) {
+            try await WebServer.start(
+                router, at: settings.http, tls: TLSConfiguration?.none, group: group, logger: Self.quiet("http"))
+        }
+    }
+
+    private func startHTTPS(_ certificates: HubCertificates) async throws -> WebServer {
+        let router = Router()
+        rooms.pages.addRoutes(to: router)
+        rooms.health.routes.addRoutes(to: router)
+        rooms.desk.addRoutes(to: router)
+        rooms.serviceAPI.addRoutes(to: router)
+        let tls = try certificates.webConfiguration()
+        return try await started("HTTPS", at: settings.https) {
+            try await WebServer.start(router, at: settings.https, tls: tls, group: group, logger: Self.quiet("https"))
+        }
+    }
+
+    private func makeListener(_ certificates: HubCertificates) throws -> MQTTListener {
+        var configuration = MQTTListener.Configuration()
+        configuration.host = settings.mqtt.host
+        configuration.port = settings.mqtt.port
+        configuration.connectionsMax = settings.config.limits.connectionsMax
+        configuration.connectTimeout = settings.config.limits.connectTimeout
+        configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
+        let registry = stores.registry
+        let dependencies = MQTTDependencies(
+            authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
+            eventLog: rooms.log, intake: TelemetryIntake { registry.gateway(of: $0) }, logger: Logger(label: "mqtt"),
+            now: SystemTime.wall)
+        return MQTTListener(
+            configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)
+    }
+
+    private func started<Value>(
+        _ name: String, at address: HostPort, _ start: () async throws -> Value
+    ) async throws -> Value {
+        do {
+            return try await start()
+        } catch {
+            throw CommandFailure.failed(
+                "the \(name) listener cannot be opened at \(address): \(error); stop what uses that port, or choose another"
+            )
+        }
+    }
+
+    private func startControl(_ address: HubAddress) async throws -> ControlServer {
+        let rooms = rooms
+        let directory = settings.directory
+        let verbs = Verbs(
+            directory: directory, address: address, registry: stores.registry, database: stores.database,
+            running: Verbs.RunningHub(
+                devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
+                rules: settings.ruleTable, backup: { try BackupFiles.make(of: directory, to: $0) }))
+        return try await ControlServer.start(path: directory.socket, group: group) {
+            try await verbs.perform($0, send: $1)
+        }
+    }
+
+    // MARK: what runs by itself
+
+    private func makeConnector(httpPort: Int) throws -> Connector? {
+        guard !settings.withoutConnector else { return nil }
+        let configuration = try settings.crm(embedded: rooms.desk.credentials, httpPort: httpPort)
+        let problems = configuration.problems
+        guard problems.isEmpty else { throw CommandFailure.wrongCall(problems.joined(separator: "\n")) }
+        let client = DataverseClient(configuration, http: rooms.httpClient, now: SystemTime.monotonic)
+        return Connector(
+            client: client, faults: rooms.faults, records: SQLiteConnectorStore(stores.database),
+            dispatcher: DeviceDispatcher(devices: rooms.devices, now: SystemTime.wall),
+            configuration: ConnectorConfiguration(
+                hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
+                pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits,
+                pollInterval: settings.config.commandPollInterval),
+            clock: ConnectorClock(wall: SystemTime.wall, monotonic: SystemTime.monotonic), log: Logger(label: "crm"))
+    }
+
+    private func runBackground(_ connector: Connector?, certificates: HubCertificates, listener: MQTTListener) async {
+        await withDiscardingTaskGroup { group in
+            if let connector {
+                rooms.desk.onCommandCreated { connector.commandsCreated() }
+                rooms.faultRuntime.onQueued { connector.alertsQueued() }
+                group.addTask { await connector.run() }
+            } else {
+                logger.warning("the connector does not run: faults wait, and no command reaches a device")
+            }
+            group.addTask { await rooms.devices.run() }
+            group.addTask { await rooms.live.run() }
+            group.addTask { await rooms.faultRuntime.run() }
+            group.addTask { await certificates.watch() }
+        }
+    }
+
+    private static func trouble(_ health: ConnectorPace.Health?) -> String {
+        switch health {
+        case .healthy?: ""
+        case .waiting(let sentence)?, .needsAttention(let sentence)?: sentence
+        case nil: "the connector does not run: start the hub without --without-connector"
+        }
+    }
+
+    /// Hummingbird tells of every request at the lower levels; only trouble is wanted.
+    private static func quiet(_ label: String) -> Logger {
+        var logger = Logger(label: label)
+        logger.logLevel = .warning
+        return logger
+    }
+}

@@ -1,0 +1,121 @@
+import Control
+import Devices
+import HubContract
+import JSON
+import LiveState
+import Primitives
+import Registry
+
+extension Verbs {
+    func createDevice(_ request: ControlRequest) async throws -> JSONValue {
+        let id = try deviceID(request)
+        var parent: DeviceRecord?
+        if request.text("parent") != nil {
+            let parentID = try deviceID(request, "parent")
+            guard let record = registry.device(parentID), record.capabilities.iotEdge else {
+                throw ControlError(
+                    "\(parentID) is no gateway of this hub; create it with: cloud-hub device create \(parentID) --gateway"
+                )
+            }
+            parent = record
+        }
+        var draft = DeviceDraft(id: id, isGateway: request.isSet("gateway"), parent: parent)
+        if let text = request.text("thumbprint") {
+            guard let thumbprint = Thumbprint(text) else {
+                throw ControlError(
+                    "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
+            }
+            draft.authentication = .selfSigned(primary: thumbprint, secondary: nil)
+        }
+        return row(try await registry.create(draft))
+    }
+
+    func listDevices(_ request: ControlRequest) -> JSONValue { .array(registry.list().map(row)) }
+
+    func showDevice(_ request: ControlRequest) throws -> JSONValue {
+        let id = try deviceID(request)
+        guard let record = registry.device(id) else { throw noDevice(id) }
+        guard case .object(var shown) = row(record) else { return row(record) }
+        shown["statusReason"] = record.statusReason.map(JSONValue.string) ?? .null
+        shown["generationId"] = .string(record.generationID)
+        shown["etag"] = .string(record.etag)
+        shown["created"] = .string(record.createdAt.description)
+        if let latest = running?.live.latest(of: id) {
+            shown["lastHeard"] = .string(latest.lastHeard.description)
+            let metrics = latest.metrics.sorted { $0.key < $1.key }
+            shown["latest"] = .object(
+                JSONObject(metrics.map { (key: $0.key, value: JSONValue.string(ShownValue.text($0.value.value))) }))
+        }
+        return .object(shown)
+    }
+
+    func deleteDevice(_ request: ControlRequest) async throws -> JSONValue {
+        let id = try deviceID(request)
+        guard registry.device(id) != nil else { throw noDevice(id) }
+        try await registry.delete(id)
+        return ["id": .string(id.text), "deleted": true]
+    }
+
+    /// Queues one cloud-to-device message; it waits for the device until it expires.
+    func sendToDevice(_ request: ControlRequest) async throws -> JSONValue {
+        let id = try deviceID(request)
+        let hub = try hub(request)
+        var bag = PropertyBag()
+        for pair in request.arguments["properties"]?.arrayValue ?? [] {
+            let parts = (pair.stringValue ?? "").split(separator: "=", maxSplits: 1).map(String.init)
+            guard parts.count == 2 else {
+                throw ControlError("a property is written name=value, not '\(pair.stringValue ?? "")'", .wrongCall)
+            }
+            bag.append(parts[0], parts[1])
+        }
+        let lifetime = request.arguments["seconds"]?.int64Value ?? 3600
+        return try await MessageSender(devices: hub.devices, now: SystemTime.wall).send(
+            to: HubIdentity(device: id), bag: bag, messageID: request.text("messageID"),
+            payload: Array((request.text("body") ?? "").utf8), lifetime: .seconds(lifetime))
+    }
+
+    func connectionString(_ request: ControlRequest) throws -> JSONValue {
+        guard request.text("device") != nil else { return try policyString(request) }
+        let id = try deviceID(request, "device")
+        guard let record = registry.device(id) else { throw noDevice(id) }
+        var identity = HubIdentity(device: id)
+        var authentication = record.authentication
+        if let name = request.text("module") {
+            guard let module = registry.module(name, of: id), let full = HubIdentity(id, module: name) else {
+                throw ControlError("device \(id) has no module '\(name)'")
+            }
+            identity = full
+            authentication = module.authentication
+        }
+        var key: Secret?
+        if case .sas(let primary, _) = authentication { key = primary }
+        let text = ConnectionString(hostName: address.hostname, identity: identity, key: key).text(revealingKey: true)
+        return ["text": .string(text), "warning": address.devicePortWarning.map(JSONValue.string) ?? .null]
+    }
+
+    private func policyString(_ request: ControlRequest) throws -> JSONValue {
+        let name = request.text("policy") ?? "iothubowner"
+        guard let policy = registry.policy(name) else {
+            throw ControlError(
+                "this hub has no policy '\(name)'; it has iothubowner, service, device, registryRead and registryReadWrite",
+                .wrongCall)
+        }
+        let string = ConnectionString(hostName: address.serviceHost, policy: name, key: policy.primary)
+        return ["text": .string(string.text(revealingKey: true)), "warning": .null]
+    }
+
+    private func noDevice(_ id: DeviceID) -> ControlError {
+        ControlError("device \(id) is not registered; 'cloud-hub device list' shows which are")
+    }
+
+    private func row(_ record: DeviceRecord) -> JSONValue {
+        let identity = HubIdentity(device: record.id)
+        let parent = record.capabilities.iotEdge ? nil : registry.gateway(of: record.id)
+        return [
+            "id": .string(record.id.text), "status": .string(record.status.rawValue),
+            "authentication": .string(record.authentication.typeName),
+            "gateway": .bool(record.capabilities.iotEdge), "parent": parent.map { .string($0.text) } ?? .null,
+            "connected": running.map { .bool($0.devices.isOnline(identity)) } ?? .null,
+        ]
+    }
+}

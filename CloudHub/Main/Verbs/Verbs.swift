@@ -1,0 +1,91 @@
+import Control
+import Devices
+import EventLog
+import Faults
+import HubContract
+import JSON
+import LiveState
+import Primitives
+import Registry
+import SQLiteHubStore
+import WebUI
+
+/// What the command line may ask, answered by a running hub through its socket or by the command line itself on the
+/// opened stores.
+struct Verbs: Sendable {
+    let directory: DataDirectory
+    let address: HubAddress
+    let registry: DeviceRegistry
+    let database: HubDatabase
+    /// What only a running hub has; `nil` on the command line.
+    let running: RunningHub?
+
+    /// What a verb needs of a running hub.
+    struct RunningHub: Sendable {
+        let devices: DeviceHub
+        let log: any EventLog
+        let live: LiveState
+        let faults: any FaultStore
+        let pages: WebPages
+        let rules: JSONValue
+        let backup: @Sendable (String) throws -> Void
+    }
+
+    func perform(
+        _ request: ControlRequest, send: @Sendable (ControlAnswer) async -> Bool
+    ) async throws -> ControlAnswer {
+        do {
+            switch request.verb {
+            case "device.create": return .done(try await createDevice(request))
+            case "device.list": return .done(listDevices(request))
+            case "device.show": return .done(try showDevice(request))
+            case "device.delete": return .done(try await deleteDevice(request))
+            case "device.send": return .done(try await sendToDevice(request))
+            case "connection-string": return .done(try connectionString(request))
+            case "monitor": return try await monitor(request, send: send)
+            case "sign-in": return .done(try await signInLink(request))
+            case "fault.list": return .done(try await listFaults(request))
+            case "rule.list": return .done(try hub(request).rules)
+            case "backup": return .done(try backup(request))
+            default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)
+            }
+        } catch let error as HubError {
+            throw ControlError(error.message)
+        }
+    }
+
+    /// The running hub, or the reason why the verb cannot be done without one.
+    func hub(_ request: ControlRequest) throws(ControlError) -> RunningHub {
+        guard let running else {
+            throw ControlError(
+                "'\(request.verb)' needs a running hub, and none holds \(directory.path); "
+                    + "start it with: cloud-hub serve --data \(directory.path)")
+        }
+        return running
+    }
+
+    func deviceID(_ request: ControlRequest, _ argument: String = "id") throws(ControlError) -> DeviceID {
+        let text = request.text(argument) ?? ""
+        guard let id = DeviceID(text) else {
+            throw ControlError(
+                "'\(text)' is no device id: 1 to \(DeviceID.lengthMax) ASCII letters, digits and -:.+%_#*?!(),=@;$'",
+                .wrongCall)
+        }
+        return id
+    }
+
+    private func signInLink(_ request: ControlRequest) async throws -> JSONValue {
+        let hub = try hub(request)
+        let path = await hub.pages.makeSignInPath(user: request.text("user") ?? "operator")
+        return .string("http://127.0.0.1:\(address.httpPort)\(path)")
+    }
+
+    private func backup(_ request: ControlRequest) throws -> JSONValue {
+        let hub = try hub(request)
+        guard let target = request.text("to"), target.hasPrefix("/") else {
+            throw ControlError("the target of a backup must be an absolute path", .wrongCall)
+        }
+        try hub.backup(target)
+        return .string(target)
+    }
+}

@@ -1,0 +1,54 @@
+public import ConfigText
+import LocalMQTT
+import ModbusDriver
+import Primitives
+
+extension AgentConfig {
+    static let driversMax = 16
+
+    /// Reads and checks the whole text; no file, socket or clock is touched.
+    ///
+    /// - Throws: every problem at once, each with line, key path, what was given and what is allowed.
+    public init(toml: String) throws(ConfigError) {
+        let root = try ConfigSection(toml: toml)
+        hub = HubSection.read(root.section("hub"))
+        outbox = Self.readOutbox(root.section("outbox"))
+        let devices = KnownDevices()
+        brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
+        lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
+        rules = RuleSection.read(root)
+        log = root.section("log").choice(
+            "level", default: .info, ["debug": .debug, "info": .info, "warning": .warning, "error": .error])
+        Self.checkNames(root, brokers.map(\.mqtt.name) + lines.map(\.name))
+        if brokers.isEmpty, lines.isEmpty {
+            root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
+        }
+        try root.finish()
+    }
+
+    private static func readOutbox(_ section: ConfigSection) -> OutboxSettings {
+        var settings = OutboxSettings()
+        settings.path = section.text("path", default: settings.path, expected: "the path of a file")
+        settings.quota = section.bytes("quota", default: settings.quota, in: .mebibytes(1) ... .gibibytes(1024))
+        return settings
+    }
+
+    /// A driver's name is the key of what it keeps in the outbox, so no two may share one.
+    private static func checkNames(_ root: ConfigSection, _ names: [String]) {
+        for name in Set(names) where names.count(where: { $0 == name }) > 1 {
+            root.problem("the name '\(name)' is given to two drivers; every [[mqtt]] and [[modbus]] needs its own")
+        }
+    }
+}
+
+/// Devices that have a driver already: a device that two drivers read would be two devices under one name.
+final class KnownDevices {
+    private var owners: [String: String] = [:]
+
+    /// Notes that `driver` reads `device`; the other driver when there is one.
+    func claim(_ device: String, by driver: String) -> String? {
+        if let owner = owners[device], owner != driver { return owner }
+        owners[device] = driver
+        return nil
+    }
+}

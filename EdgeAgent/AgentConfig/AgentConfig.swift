@@ -1,0 +1,71 @@
+public import LocalMQTT
+public import ModbusDriver
+public import Pipeline
+public import Primitives
+
+/// Everything that the configuration file of `edge-agent` says, checked. Frozen: nothing reads the file again.
+///
+/// Secrets are in files that it only names. Deploy/config/edge-agent.toml explains every key.
+public struct AgentConfig: Sendable {
+    public var hub: HubConnection
+    public var outbox: OutboxSettings
+    /// One driver a broker; at most 16.
+    public var brokers: [BrokerSettings]
+    /// One driver a line; at most 16.
+    public var lines: [ModbusConfig]
+    public var rules: [EdgeRule]
+    public var log: LogLevel
+
+    public enum LogLevel: String, Sendable, CaseIterable { case debug, info, warning, error }
+}
+
+/// How the gateway reaches its hub.
+public struct HubConnection: Sendable, Equatable {
+    public enum Credentials: Sendable, Equatable {
+        /// A file with one line: the device's connection string.
+        case connectionStringFile(String)
+        /// PEM files; the device's id is not in them.
+        case certificate(device: DeviceID, certificateFile: String, keyFile: String)
+    }
+
+    /// The hub's name as its certificate has it.
+    public var host: String
+    /// Default 8883.
+    public var port = 8883
+    /// PEM file of the authorities that may vouch for the hub; `nil` for the system's.
+    public var caFile: String?
+    public var credentials: Credentials
+    /// Default 60 s. Range 5 s … 1177 s, the longest that the protocol's servers honour.
+    public var keepAlive = Duration.seconds(60)
+    /// Default 1 h. Range 1 min … 24 h.
+    public var tokenLifetime = Duration.seconds(3600)
+    /// Batches on their way without acknowledgement. Default 8. Range 2 … 64.
+    public var inflightBatches = 8
+    /// Default 500 ms. Range 50 ms … `reconnectMost`.
+    public var reconnectFirst = Duration.milliseconds(500)
+    /// Default 1 min. Range up to 1 h.
+    public var reconnectMost = Duration.seconds(60)
+
+    public init(host: String, credentials: Credentials) {
+        self.host = host
+        self.credentials = credentials
+    }
+}
+
+/// Where readings wait for the hub.
+public struct OutboxSettings: Sendable, Equatable {
+    /// Default /var/lib/edge-agent/outbox.sqlite.
+    public var path = "/var/lib/edge-agent/outbox.sqlite"
+    /// Default 512 MiB. Range 1 MiB … 1 TiB.
+    public var quota = ByteCount.mebibytes(512)
+
+    public init() {}
+}
+
+/// A local broker and where its password is.
+public struct BrokerSettings: Sendable {
+    /// Without the password.
+    public var mqtt: LocalMQTTConfig
+    /// A file with one line.
+    public var passwordFile: String?
+}

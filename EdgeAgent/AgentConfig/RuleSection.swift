@@ -1,0 +1,55 @@
+import ConfigText
+import Pipeline
+import Primitives
+import Rules
+import Telemetry
+
+enum RuleSection {
+    
+    static func read(_ root: ConfigSection) -> [EdgeRule] {
+        let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
+            let then = actions("then", section)
+            let finally = actions("finally", section)
+            let rule = Rule.read(section, runs: .edge)
+            if let rule, Pipeline.reservedRuleNames.contains(rule.name) {
+                section.problem("name", expected: "is the name of a built-in rule; choose another")
+            }
+            return rule.map { EdgeRule(rule: $0, whenRaised: then, whenCleared: finally) }
+        }
+        let names = rules.map(\.rule.name)
+        for name in Set(names) where names.count(where: { $0 == name }) > 1 {
+            root.problem("the name '\(name)' is given to two rules; every [[rule]] needs its own")
+        }
+        return rules
+    }
+
+    private static func actions(_ key: String, _ section: ConfigSection) -> [LocalAction] {
+        section.sections(key, countMax: EdgeRule.actionsMax).compactMap(action)
+    }
+
+    private static func action(_ section: ConfigSection) -> LocalAction? {
+        if section.has("publish") {
+            let topic = section.optional("publish", expected: "a topic name: not empty, no + and no #") { text in
+                text.isEmpty || text.utf8.contains(where: { "+#".utf8.contains($0) }) ? nil : text
+            }
+            let payload = section.text("payload", default: "{value}", expected: "a text")
+            let isRetained = section.flag("retain", default: false)
+            return topic.map {
+                .publish(
+                    topic: MessageTemplate(keepingOtherBraces: $0), payload: MessageTemplate(keepingOtherBraces: payload),
+                    isRetained: isRetained)
+            }
+        }
+        guard section.has("write") else {
+            section.problem(
+                "is no action: expected { publish = topic, payload = text } or "
+                    + "{ write = device, register = name, value = number }")
+            return nil
+        }
+        let device = section.optional("write", expected: "a device id") { DeviceID($0) }
+        let register = section.requiredText("register", expected: "the metric of a writable register")
+        let value = ConfigValue.reading("value", in: section)
+        guard let device, let register, let value else { return nil }
+        return .write(device: device, register: register, value: value)
+    }
+}

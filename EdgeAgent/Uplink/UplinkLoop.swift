@@ -1,0 +1,257 @@
+internal import Connectivity
+internal import DriverRuntime
+internal import HubContract
+internal import Logging
+internal import Outbox
+internal import Primitives
+internal import Telemetry
+
+/// The uplink's thread: waits, asks the machines, performs, flushes once per turn.
+///
+/// One turn is read → make durable → write. Acknowledgements that the library queued while reading leave only in the
+/// write, so what they acknowledge is durable by then.
+final class UplinkLoop {
+    let settings: UplinkSettings
+    let store: any OutboxStore
+    let handler: any CommandHandler
+    let logger: Logger
+    let mailbox: UplinkMailbox
+    let identity: HubIdentity
+    /// Counts connections, so that an answer to an old request is not sent on a new one.
+    private(set) var connection: UInt64 = 0
+    var commands = CommandQueue()
+    private(set) var transport: MosquittoTransport?
+    private var link: LinkSupervisor
+    private var drain: DrainOrder
+    private var random = SystemRandomNumberGenerator()
+    private var travelling: [Int32: (ticket: DrainOrder.Ticket, batch: OutboxBatch)] = [:]
+    /// Acknowledged by the hub, but the store could not forget them yet.
+    private var unforgotten: [OutboxBatch] = []
+    private var stopBy: MonotonicInstant?
+    private let telemetryTopic: String
+
+    init(
+        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger,
+        mailbox: UplinkMailbox
+    ) {
+        self.settings = settings
+        self.store = store
+        self.handler = handler
+        self.logger = logger
+        self.mailbox = mailbox
+        identity = HubIdentity(settings.gateway)
+        link = LinkSupervisor(limits: settings.link)
+        drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
+        let bag = PropertyBag([
+            PropertyBag.Entry("$.ct", Batch.contentType), PropertyBag.Entry("$.ce", Batch.contentEncoding),
+        ])
+        telemetryTopic = HubTopics.events(from: identity, bag: bag)
+    }
+
+    func run() {
+        connect()
+        while !isFinished {
+            do throws(LinkFailure) {
+                try turn()
+            } catch {
+                linkFailed(error.problem)
+            }
+        }
+        transport?.disconnect()
+        transport = nil
+    }
+
+    /// Stopping ends at once without a link, and otherwise when nothing is left to send or time is up.
+    private var isFinished: Bool {
+        guard let stopBy else { return false }
+        guard link.isConnected, SystemTime.monotonic < stopBy else { return true }
+        return drain.inflightCount == 0 && drain.nextRequest() == nil
+    }
+
+    private func turn() throws(LinkFailure) {
+        let now = SystemTime.monotonic
+        perform(link.timerFired(now: now))
+        let idleUntil = now + .seconds(1)
+        let deadline = min(link.deadline ?? idleUntil, transport == nil ? .init(nanoseconds: .max) : idleUntil)
+        guard let transport else {
+            mailbox.wake.wait(until: min(deadline, now + .seconds(60)))
+            readMail()
+            return
+        }
+        try transport.read(wake: mailbox.wake, until: deadline)
+        try handle(transport.takeEvents())
+        readMail()
+        if transport.isAccepted {
+            try send(transport)
+            startCommands()
+        }
+        try transport.write()
+    }
+
+    private func readMail() {
+        let mail = mailbox.take()
+        stopBy = mail.stopBy
+        if mail.hasNewRecords { drain.recordsStored() }
+        for answer in mail.answers { answered(answer) }
+    }
+
+    // MARK: Link
+
+    private func perform(_ action: LinkSupervisor.TimerAction) {
+        switch action {
+        case .rearm: break
+        case .connect: connect()
+        case .giveUpAttempt: linkFailed(.silent(host: settings.hubHost))
+        case .renewToken:
+            logger.info("the token ends soon; connecting again with a new one")
+            transport?.disconnect()
+            connect()
+        }
+    }
+
+    private func connect() {
+        drop()
+        connection += 1
+        link.attemptStarted(now: SystemTime.monotonic)
+        do throws(LinkFailure) {
+            let made = try MosquittoTransport(settings, login: login(), certificateTime: certificateTime())
+            try made.connect()
+            transport = made
+        } catch {
+            linkFailed(error.problem)
+        }
+    }
+
+    private func linkFailed(_ problem: LinkProblem) {
+        drop()
+        switch link.failed(problem, now: SystemTime.monotonic, using: &random) {
+        case .ignore: break
+        case .wait(let until, let isNews):
+            let wait = (until - SystemTime.monotonic).millisecondsClamped
+            let level: Logger.Level = !isNews ? .debug : problem.mayHealByItself ? .warning : .error
+            logger.log(
+                level: level, "no link to the hub",
+                metadata: ["reason": "\(problem.operatorText)", "retryMilliseconds": "\(wait)"])
+            mailbox.set(.waiting(problem))
+        }
+    }
+
+    private func drop() {
+        transport = nil
+        travelling = [:]
+        drain.linkLost()
+    }
+
+    private func login() -> Login {
+        let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
+            .text
+        switch settings.credentials {
+        case .certificate: return Login(userName: name, password: nil)
+        case .sharedAccessKey(let key):
+            let token = SASToken.build(
+                resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
+                expiry: presentTime().unixSeconds + settings.tokenLifetime.components.seconds
+            ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
+            return Login(userName: name, password: token)
+        }
+    }
+
+    /// The wall clock, or, while it is plainly unset, the latest time that is known to have passed.
+    private func presentTime() -> WallInstant {
+        let known = (try? store.status())?.lastWallTime ?? KnownTime.build
+        return max(SystemTime.wall, known, KnownTime.build)
+    }
+
+    private func certificateTime() -> Int64? {
+        let present = presentTime()
+        return present > SystemTime.wall ? present.unixSeconds : nil
+    }
+
+    // MARK: From the hub
+
+    private func handle(_ events: [TransportEvent]) throws(LinkFailure) {
+        var acknowledged: [OutboxBatch] = []
+        for event in events {
+            switch event {
+            case .accepted: try accepted()
+            case .acknowledged(let identifier):
+                guard let sent = travelling.removeValue(forKey: identifier) else { continue }
+                if drain.batchAcknowledged(sent.ticket) { acknowledged.append(sent.batch) }
+            case .subscribed(let granted): noteSubscriptions(granted)
+            case .message(let topic, let payload, _): try received(topic: topic, payload: payload)
+            }
+        }
+        if !acknowledged.isEmpty { forget(acknowledged) }
+    }
+
+    private func accepted() throws(LinkFailure) {
+        let now = SystemTime.monotonic
+        switch settings.credentials {
+        case .certificate: link.accepted(tokenLifetime: nil, now: now)
+        case .sharedAccessKey: link.accepted(tokenLifetime: settings.tokenLifetime, now: now)
+        }
+        try transport?.subscribe(HubSubscriptions.filters(of: identity))
+        do throws(OutboxError) {
+            drain.linkCameUp(nextSequence: try store.status().nextSequence)
+        } catch {
+            throw LinkFailure(.lost(detail: error.description))
+        }
+        commands.mayWait = true
+        logger.info("connected to the hub", metadata: ["host": "\(settings.hubHost)", "device": "\(settings.gateway)"])
+        mailbox.set(.connected)
+    }
+
+    private func noteSubscriptions(_ granted: [Int32]) {
+        for (filter, code) in zip(HubSubscriptions.filters(of: identity), granted) where code > 2 {
+            logger.warning(
+                "the hub refused a subscription; commands on it will not arrive", metadata: ["filter": "\(filter)"])
+        }
+    }
+
+    private func forget(_ batches: [OutboxBatch]) {
+        unforgotten += batches
+        do throws(OutboxError) {
+            try store.acknowledge(unforgotten)
+            unforgotten = []
+        } catch {
+            // They stay stored; the hub tells repetitions by their sequences. A window's worth a turn is kept at most
+            // until the next link, which sends everything stored again.
+            logger.error("the outbox could not forget acknowledged records", metadata: ["reason": "\(error)"])
+            unforgotten = Array(unforgotten.suffix(1024))
+        }
+    }
+
+    // MARK: To the hub
+
+    private func send(_ transport: MosquittoTransport) throws(LinkFailure) {
+        while let request = drain.nextRequest() {
+            let batch: OutboxBatch?
+            do throws(OutboxError) {
+                batch = try store.take(
+                    TakeRequest(
+                        lane: request.lane == .faults ? .faults : .readings, after: request.after,
+                        before: request.before, bytesMax: settings.batchBytesMax))
+            } catch {
+                logger.error("the outbox could not be read", metadata: ["reason": "\(error)"])
+                return
+            }
+            guard let batch else {
+                drain.nothingFound(request)
+                continue
+            }
+            let payload = Batch.envelope(
+                epoch: store.epoch, fragments: batch.fragments, runs: batch.runs, dropped: batch.dropped)
+            let identifier = try transport.publish(telemetryTopic, payload)
+            let ticket = drain.batchSent(request, lastSequence: batch.lastSequence)
+            travelling[identifier] = (
+                ticket, OutboxBatch(rows: batch.rows, runs: batch.runs, fragments: [], dropped: batch.dropped)
+            )
+        }
+    }
+}
+
+/// Times that are known to have passed, for boards that start with their clock at 1970.
+enum KnownTime {
+    /// 2026-11-01: this program did not exist before.
+    static let build = WallInstant(milliseconds: 1_793_491_200_000)
+}

@@ -1,0 +1,186 @@
+import CRM
+import DeskTestKit
+import JSON
+import Primitives
+import SQLiteHubStore
+import ServiceDesk
+import Synchronization
+import Telemetry
+import Testing
+
+/// Commands from the desk's rows to a device and back, over HTTP.
+@Suite struct CommandDeliveryTests {
+    let hubFolder = TemporaryFolder()
+    let deskFolder = TemporaryFolder()
+
+    func withBoth(
+        _ dispatcher: DispatcherProbe = DispatcherProbe(), limits: CommandLimits = CommandLimits(),
+        wall: @escaping @Sendable () -> WallInstant = { TestClock.wall },
+        _ body: (LiveDesk, HubSide, UniqueID) async throws -> Void
+    ) async throws {
+        let live = try await LiveDesk.start(folder: deskFolder.path)
+        let hub = try HubSide(folder: hubFolder.path, desk: live, dispatcher: dispatcher, limits: limits, wall: wall)
+        do {
+            let raised = FaultTransition.thermostat(.raised)
+            let caller = try await DeskCaller(live)
+            let alert = HubSide.alertID(raised)
+            _ = try await caller.call(
+                "PATCH", "msdyn_iotalerts(\(alert))",
+                ["msdyn_description": "too hot", "msdyn_deviceid": "thermostat-1"])
+            try await body(live, hub, alert)
+        } catch {
+            try await hub.close()
+            try await live.stop()
+            throw error
+        }
+        try await hub.close()
+        try await live.stop()
+    }
+
+    func ended(_ live: LiveDesk, _ alert: UniqueID) async throws -> (DeskCommand, DeskAlertDetail) {
+        try await eventually("the end of the command") {
+            guard let detail = try await live.desk.alert(alert), let command = detail.commands.first,
+                command.status != "In Progress"
+            else { return nil }
+            return (command, detail)
+        }
+    }
+
+    @Test func aCommandReachesTheDeviceOnceAndItsAnswerTheRow() async throws {
+        let probe = DispatcherProbe()
+        try await withBoth(probe) { live, hub, alert in
+            hub.start()
+            live.desk.onCommandCreated { hub.connector.commandsCreated() }
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            let (command, detail) = try await ended(live, alert)
+            #expect(command.status == "Sent")
+            #expect(command.reason == "the device answered Reset with status 200: {\"done\":true}")
+            #expect(detail.alert.status == "In Progress - Command Sent")
+            #expect(detail.alert.isOpen)
+            let history = detail.history.map { "\($0.actor): \($0.what)" }
+            #expect(history.contains { $0.hasPrefix("user ann: create msdyn_iotdevicecommand: msdyn_name = Reset") })
+            _ = try await eventually("a later poll") { try await hub.records.record(of: command.id) }
+            #expect(
+                probe.calls == [
+                    .init(device: "thermostat-1", method: "Reset", payload: .object(JSONObject()), isQueued: false)
+                ])
+        }
+    }
+
+    @Test func aFailureIsWrittenWithItsReasonAndMarksTheAlert() async throws {
+        let probe = DispatcherProbe { _ in .failed("the device did not answer within 30 s") }
+        try await withBoth(probe) { live, hub, alert in
+            try await live.desk.createCommand(
+                "Set Values", parameters: JSONObjectText("Reading", ["Temperature": "21", "Humidity": "40"]),
+                on: alert, by: "ann")
+            hub.start()
+            let (command, detail) = try await ended(live, alert)
+            #expect(command.status == "Error")
+            #expect(command.reason == "SetValue failed: the device did not answer within 30 s")
+            #expect(detail.alert.status == "In Progress - Command Failed")
+            #expect(probe.calls.map(\.method) == ["SetValue"])
+            #expect(probe.calls.first?.payload["Reading"]?["Temperature"]?.stringValue == "21")
+        }
+    }
+
+    @Test func anOfflineDeviceGetsAMessageThatExpires() async throws {
+        let probe = DispatcherProbe(isOnline: false) { _ in .expired }
+        try await withBoth(probe) { live, hub, alert in
+            try await live.desk.createCommand(
+                "Notification", parameters: JSONObjectText(["Message": "hello"]), on: alert, by: "ann")
+            hub.start()
+            let (command, _) = try await ended(live, alert)
+            #expect(command.status == "Error")
+            #expect(command.reason == "expired: the device did not come for Notify within its time limit")
+            #expect(probe.calls.map(\.isQueued) == [true])
+        }
+    }
+
+    @Test func withTheConnectorStoppedNothingReachesTheDevice() async throws {
+        let probe = DispatcherProbe()
+        try await withBoth(probe) { live, hub, alert in
+            hub.start()
+            await hub.stopConnector()
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            try await Task.sleep(for: .milliseconds(600))
+            #expect(probe.calls.isEmpty)
+            hub.start()
+            _ = try await ended(live, alert)
+            #expect(probe.calls.count == 1)
+        }
+    }
+
+    @Test func aRestartDoesNotRepeatACommandThatWasOnItsWay() async throws {
+        let probe = DispatcherProbe()
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            try await hub.records.save(
+                CommandRecord(command: command, state: .attempting, changedAt: TestClock.wall))
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.status == "Error")
+            #expect(row.reason == "the hub stopped while this command was on its way; it was not repeated")
+            #expect(probe.calls.isEmpty)
+        }
+    }
+
+    @Test func aRestartReportsWhatWasDecidedAndSendsNothing() async throws {
+        let probe = DispatcherProbe()
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            try await hub.records.save(
+                CommandRecord(
+                    command: command, state: .decided(CommandVerdict(.sent, "it obeyed")), changedAt: TestClock.wall))
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.status == "Sent")
+            #expect(row.reason == "it obeyed")
+            #expect(probe.calls.isEmpty)
+        }
+    }
+
+    @Test func aConnectorStoppedInTheMiddleLeavesNoSecondExecution() async throws {
+        let (begun, signal) = AsyncStream<Void>.makeStream()
+        let probe = DispatcherProbe { _ in
+            signal.yield()
+            try? await Task.sleep(for: .seconds(60))
+            return .failed("cancelled")
+        }
+        try await withBoth(probe) { live, hub, alert in
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            var iterator = begun.makeAsyncIterator()
+            _ = await iterator.next()
+            await hub.stopConnector()
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.reason == CommandVerdict.interrupted.reason)
+            #expect(probe.calls.count == 1)
+        }
+    }
+
+    @Test func aCommandPastItsLimitEndsAsExpiredUnsent() async throws {
+        let probe = DispatcherProbe()
+        let late: @Sendable () -> WallInstant = { TestClock.wall + .seconds(301) }
+        try await withBoth(probe, wall: late) { live, hub, alert in
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.status == "Error")
+            #expect(row.reason.hasPrefix("expired:"))
+            #expect(probe.calls.isEmpty)
+        }
+    }
+
+    @Test func aCommandNeverOpensAClosedAlert() async throws {
+        try await withBoth { live, hub, alert in
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            let caller = try await DeskCaller(live)
+            _ = try await caller.call("PATCH", "msdyn_iotalerts(\(alert))", ["statecode": 3, "statuscode": 6])
+            hub.start()
+            let (row, detail) = try await ended(live, alert)
+            #expect(row.status == "Sent")
+            #expect(detail.alert.status == "Closed")
+        }
+    }
+}

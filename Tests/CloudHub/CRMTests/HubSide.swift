@@ -1,0 +1,160 @@
+import AsyncHTTPClient
+import CRM
+import DeskTestKit
+import Faults
+import JSON
+import Logging
+import Primitives
+import SQLiteHubStore
+import ServiceDesk
+import Synchronization
+import Telemetry
+
+/// The hub's half of the way: real stores in a folder, and a connector that can be started and stopped alone.
+final class HubSide: Sendable {
+    static let hubID = UniqueID(high: 0x1111_2222_3333_4444, low: 0x8555_6666_7777_8888)
+
+    let database: HubDatabase
+    let faults: SQLiteFaultStore
+    let records: SQLiteConnectorStore
+    let dispatcher: DispatcherProbe
+    let connector: Connector
+    private let http = HTTPClient(configuration: DataverseClient.httpConfiguration)
+    private let running = Mutex<Task<Void, Never>?>(nil)
+
+    init(
+        folder: String, desk: LiveDesk, dispatcher: DispatcherProbe = DispatcherProbe(), secret: String? = nil,
+        limits: CommandLimits = CommandLimits(), wall: @escaping @Sendable () -> WallInstant = { TestClock.wall }
+    ) throws {
+        database = try HubDatabase(path: folder + "/hub.sqlite", schema: HubSchema.hub)
+        faults = SQLiteFaultStore(database)
+        records = SQLiteConnectorStore(database)
+        self.dispatcher = dispatcher
+        let credentials = desk.desk.credentials
+        let monotonic: @Sendable () -> MonotonicInstant = {
+            MonotonicInstant(nanoseconds: TestClock.wall.milliseconds * 1_000_000)
+        }
+        let client = DataverseClient(
+            DataverseConfiguration(
+                baseURL: desk.origin, tokenURL: "\(desk.origin)/\(credentials.tenant)/oauth2/v2.0/token",
+                clientID: credentials.clientID,
+                clientSecret: secret.map { Secret($0.utf8) } ?? credentials.clientSecret),
+            http: http, now: monotonic)
+        var log = Logger(label: "connector")
+        log.logLevel = .critical
+        connector = Connector(
+            client: client, faults: faults, records: records, dispatcher: dispatcher,
+            configuration: ConnectorConfiguration(
+                hubID: Self.hubID, pagesURL: "https://hub.example", commands: limits,
+                pollInterval: .milliseconds(200)),
+            clock: ConnectorClock(wall: wall, monotonic: monotonic), log: log)
+    }
+
+    func start() {
+        running.withLock { $0 = Task { await connector.run() } }
+    }
+
+    func stopConnector() async {
+        let task = running.withLock { running in
+            defer { running = nil }
+            return running
+        }
+        task?.cancel()
+        await task?.value
+    }
+
+    func close() async throws {
+        await stopConnector()
+        try await http.shutdown()
+        try database.close()
+    }
+
+    /// Commits the reports and wakes the connector, as the fault runtime does.
+    func report(_ transitions: FaultTransition...) async throws {
+        _ = try await faults.commit(
+            FaultChange(
+                reports: transitions.map { FaultReport($0, origin: .edge) }, checkpoints: [:], ruleState: nil,
+                now: TestClock.wall))
+        connector.alertsQueued()
+    }
+
+    static func alertID(_ transition: FaultTransition) -> UniqueID {
+        CRMIdentity.alert(hub: hubID, fault: transition.faultID)
+    }
+}
+
+/// Stands where the device hub will be, and remembers what it was asked.
+final class DispatcherProbe: CommandDispatcher {
+    struct Call: Sendable, Equatable {
+        let device: String
+        let method: String
+        let payload: JSONValue
+        let isQueued: Bool
+    }
+
+    private let state = Mutex<(calls: [Call], isOnline: Bool)>(([], true))
+    private let answer: @Sendable (Call) async -> DispatchOutcome
+
+    init(
+        isOnline: Bool = true,
+        answer: @escaping @Sendable (Call) async -> DispatchOutcome = { _ in
+            .answered(status: 200, payload: ["done": true])
+        }
+    ) {
+        self.answer = answer
+        state.withLock { $0.isOnline = isOnline }
+    }
+
+    var calls: [Call] { state.withLock { $0.calls } }
+
+    func isOnline(_ device: DeviceID) -> Bool { state.withLock { $0.isOnline } }
+
+    func invoke(
+        _ device: DeviceID, method: String, payload: JSONValue, timeLimit: Duration
+    ) async -> DispatchOutcome {
+        await note(Call(device: device.text, method: method, payload: payload, isQueued: false))
+    }
+
+    func queue(
+        _ device: DeviceID, name: String, payload: JSONValue, expiresAt: WallInstant
+    ) async -> DispatchOutcome {
+        await note(Call(device: device.text, method: name, payload: payload, isQueued: true))
+    }
+
+    private func note(_ call: Call) async -> DispatchOutcome {
+        state.withLock { $0.calls.append(call) }
+        return await answer(call)
+    }
+}
+
+extension FaultTransition {
+    /// A fault of a thermostat; `number` tells faults apart.
+    static func thermostat(
+        _ state: FaultState, _ number: UInt64 = 1, device: String = "thermostat-1",
+        message: String = "too hot: 71.25 > 70",
+        at time: WallInstant = TestClock.wall
+    ) -> FaultTransition {
+        FaultTransition(
+            faultID: UniqueID(high: 0xfa, low: 0x8000_0000_0000_0000 | number), device: DeviceID(device)!,
+            rule: "overheat", state: state, severity: .critical, message: message, metric: "temperature",
+            value: .number(DecimalText("71.25")!), limit: "70", time: time)
+    }
+}
+
+/// Waits for something that a background task brings about; the error names it.
+func eventually<Value: Sendable>(
+    _ what: String, within limit: Duration = .seconds(10), _ look: () async throws -> Value?
+) async throws -> Value {
+    let clock = ContinuousClock()
+    let end = clock.now + limit
+    while clock.now < end {
+        if let value = try await look() { return value }
+        try await Task.sleep(for: .milliseconds(10))
+    }
+    throw NotSeen(what: what)
+}
+
+struct NotSeen: Error, CustomStringConvertible {
+    let what: String
+    var description: String { "not seen in time: \(what)" }
+}

@@ -1,0 +1,241 @@
+import EventLog
+import Foundation
+import HubTestSupport
+import NIOCore
+import Primitives
+import SQLiteHubStore
+import Synchronization
+import Telemetry
+import Testing
+
+@Suite struct SQLiteEventLogTests {
+    let folder: TemporaryFolder
+    let clock = ManualClock()
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private func open(_ change: (inout SQLiteEventLog.Options) -> Void = { _ in }) throws -> SQLiteEventLog {
+        var options = SQLiteEventLog.Options()
+        options.partitionCount = 1
+        options.reserveBytes = 0
+        options.probeInterval = .milliseconds(20)
+        change(&options)
+        let clock = clock
+        return try SQLiteEventLog(
+            path: folder.file("log.sqlite"), options: options, logger: silent, now: { clock.now })
+    }
+
+    private func group(_ bodies: [String]) -> AppendGroup {
+        var builder = GroupBuilder(partitionCount: 1)
+        var stamp = EventStamp(origin: EventChunkTests.gateway, partitionCount: 1)
+        for body in bodies { builder.add(&stamp, bag: "", body: body) }
+        return builder.seal()
+    }
+
+    private func batch(
+        _ sequences: [UInt64], epoch: UInt64 = 9, dropped: [Run] = [], quarantined: [UInt64] = []
+    ) throws -> AppendGroup {
+        let device = EventChunkTests.gateway.device
+        let records = try sequences.map { sequence in
+            let reading = Reading(
+                device: device, metric: "temperature", value: .number(try #require(DecimalText(Double(sequence)))),
+                unit: nil, time: WallInstant(milliseconds: 0), quality: .good, clock: .synchronised)
+            return SequencedRecord(sequence: sequence, record: .reading(reading))
+        }
+        let whole = Batch(epoch: Epoch(value: epoch), records: records, dropped: dropped)
+        let mark = BatchMark(
+            gateway: device, epoch: whole.epoch, runs: Run.joining((sequences + quarantined).sorted()),
+            dropped: dropped,
+            quarantined: quarantined.map {
+                QuarantinedRecord(
+                    gateway: device, epoch: whole.epoch, sequence: $0, code: "childNotInScope", reason: "test",
+                    body: [1])
+            })
+        var builder = GroupBuilder(partitionCount: 1)
+        var stamp = EventStamp(origin: EventChunkTests.gateway, partitionCount: 1)
+        builder.add(&stamp, bag: "", bytes: whole.encoded(), batch: mark)
+        return builder.seal()
+    }
+
+    private func sequences(_ log: SQLiteEventLog) throws -> [[UInt64]] {
+        try log.all().map { try Batch(parsing: $0.body).records.map(\.sequence) }
+    }
+
+    @Test func whatIsAcknowledgedIsReadBackInOrderAfterReopening() async throws {
+        let first = try open()
+        for number in 0..<20 { _ = try await first.append(group(["a\(number)", "b\(number)"])) }
+        #expect(first.nextOffset(partition: 0) == 40)
+        first.close()
+        let second = try open()
+        #expect(second.nextOffset(partition: 0) == 40)
+        let events = try second.all()
+        #expect(events.map(\.offset) == Array(0..<40))
+        #expect(events.map(\.text) == (0..<20).flatMap { ["a\($0)", "b\($0)"] })
+        #expect(try second.read(partition: 0, from: 7, eventsMax: 3, bytesMax: .max).map(\.offset) == [7, 8, 9])
+        #expect(try second.all(from: 40).isEmpty)
+        second.close()
+    }
+
+    @Test func anAppendWakesReaders() async throws {
+        let log = try open()
+        let (wakes, continuation) = AsyncStream.makeStream(of: Void.self)
+        let token = log.onAppend { continuation.yield() }
+        _ = try await log.append(group(["x"]))
+        var iterator = wakes.makeAsyncIterator()
+        await iterator.next()
+        #expect(try log.all().count == 1)
+        withExtendedLifetime(token) {}
+        log.close()
+    }
+
+    @Test func aRepeatedBatchIsAcknowledgedAndNotStored() async throws {
+        let log = try open()
+        let first = try await log.append(try batch([1, 2, 3]))
+        #expect(first == AppendOutcome(eventsStored: 1, recordsRepeated: 0, recordsQuarantined: 0))
+        let second = try await log.append(try batch([1, 2, 3]))
+        #expect(second == AppendOutcome(eventsStored: 0, recordsRepeated: 3, recordsQuarantined: 0))
+        #expect(try sequences(log) == [[1, 2, 3]])
+        log.close()
+        let reopened = try open()
+        _ = try await reopened.append(try batch([2, 3]))
+        _ = try await reopened.append(try batch([1, 2, 3], epoch: 10))
+        #expect(try sequences(reopened) == [[1, 2, 3], [1, 2, 3]], "another epoch has other numbers")
+        reopened.close()
+    }
+
+    @Test func ofAMixedBatchOnlyTheNewReadingsAreStored() async throws {
+        let log = try open()
+        _ = try await log.append(try batch([1, 2, 3, 7]))
+        let mixed = try await log.append(try batch([2, 3, 4, 5, 7, 8]))
+        #expect(mixed == AppendOutcome(eventsStored: 1, recordsRepeated: 3, recordsQuarantined: 0))
+        #expect(try sequences(log) == [[1, 2, 3, 7], [4, 5, 8]])
+        let holes = try log.gaps(gateway: EventChunkTests.gateway.device)
+        #expect(holes.map(\.holes) == [[Run(start: 6, count: 1)]])
+        _ = try await log.append(try batch([9], dropped: [Run(start: 6, count: 1)]))
+        #expect(try log.gaps(gateway: EventChunkTests.gateway.device).map(\.holes) == [[]], "declared is no gap")
+        log.close()
+    }
+
+    @Test func repeatsWithinOneTransactionAreSeen() async throws {
+        let log = try open()
+        let one = try batch([1, 2])
+        async let first = log.append(one)
+        async let second = log.append(one)
+        let outcomes = try await [first, second]
+        #expect(outcomes.map(\.eventsStored).sorted() == [0, 1])
+        #expect(try sequences(log) == [[1, 2]])
+        log.close()
+    }
+
+    @Test func quarantinedRecordsAreKeptOnceWithTheirReason() async throws {
+        let log = try open()
+        _ = try await log.append(try batch([1, 3], quarantined: [2]))
+        let again = try await log.append(try batch([1, 3], quarantined: [2]))
+        #expect(again.recordsRepeated == 3)
+        let kept = try log.quarantine(gateway: nil, countMax: 10)
+        #expect(kept.map(\.record.sequence) == [2])
+        #expect(kept.first?.record.code == "childNotInScope")
+        #expect(try log.quarantine(gateway: .anyone, countMax: 10).isEmpty)
+        log.close()
+    }
+
+    @Test func aFullLogWithholdsAndResumesWhenRetentionMadeRoom() async throws {
+        let log = try open {
+            $0.pageBytes = 4096
+            $0.pageCountMax = 60
+        }
+        let body = String(repeating: "x", count: 20_000)
+        let isStalled = Mutex(false)
+        let (stalls, stalled) = AsyncStream.makeStream(of: LogCondition.self)
+        let token = log.onCondition { condition in
+            isStalled.withLock { $0 = condition != .storing }
+            stalled.yield(condition)
+        }
+        let answered = Mutex(0)
+        let (answers, answer) = AsyncStream.makeStream(of: Void.self)
+        for _ in 0..<20 {
+            log.append(group([body])) { result in
+                #expect((try? result.get()) != nil)
+                answered.withLock { $0 += 1 }
+                answer.yield()
+            }
+            if answered.withLock({ $0 }) == 0 { var first = answers.makeAsyncIterator(); await first.next() }
+        }
+        var changes = stalls.makeAsyncIterator()
+        while let condition = await changes.next(), condition == .storing {}
+        let before = answered.withLock { $0 }
+        #expect(before < 20, "what does not fit is not acknowledged")
+        #expect(log.nextOffset(partition: 0) == Int64(before))
+        #expect(log.counters.failedCommits > 0)
+
+        // Older events pass their age; what waits is stored by the log itself.
+        clock.advance(by: .seconds(8 * 86_400))
+        var seen = 0
+        for await _ in answers {
+            seen += 1
+            if answered.withLock({ $0 }) == 20 { break }
+            if seen % 3 == 0 { clock.advance(by: .seconds(8 * 86_400)) }
+        }
+        #expect(log.nextOffset(partition: 0) == 20)
+        withExtendedLifetime(token) {}
+        log.close()
+    }
+
+    @Test func closingAnswersWhatCouldNotBeStored() async throws {
+        let log = try open {
+            $0.pageBytes = 4096
+            $0.pageCountMax = 20
+        }
+        let body = String(repeating: "x", count: 200_000)
+        let outcome = Task { try await log.append(group([body])) }
+        while log.counters.failedCommits == 0 { await Task.yield() }
+        log.close()
+        await #expect(throws: EventLogError.self) { _ = try await outcome.value }
+        await #expect(throws: EventLogError.self) { _ = try await log.append(group(["late"])) }
+    }
+
+    @Test func retentionDeletesByBytesButNeverTheNewestRow() async throws {
+        let log = try open { $0.bytesMax = 100_000 }
+        let body = String(repeating: "x", count: 30_000)
+        for _ in 0..<10 { _ = try await log.append(group([body])) }
+        log.close()
+        let reopened = try open { $0.bytesMax = 100_000 }
+        while reopened.partitions[0].firstOffset == 0 { await Task.yield() }
+        let status = reopened.partitions[0]
+        #expect(status.nextOffset == 10 && status.bytes <= 100_000)
+        #expect(try reopened.all().map(\.offset) == Array(status.firstOffset..<10))
+        #expect(status.lost(checkpoint: 2) == status.firstOffset - 2)
+        #expect(status.lag(checkpoint: 2) == 10 - status.firstOffset)
+        clock.advance(by: .seconds(30 * 86_400))
+        reopened.close()
+        let aged = try open()
+        while aged.partitions[0].firstOffset < 9 { await Task.yield() }
+        #expect(aged.partitions[0].nextOffset == 10)
+        _ = try await aged.append(group(["next"]))
+        #expect(try aged.all(from: 10).map(\.text) == ["next"])
+        aged.close()
+    }
+
+    @Test func aNewerSchemaIsRefusedByName() throws {
+        try open().close()
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: "/usr/bin/env")
+        process.arguments = [
+            "python3", "-c", "import sqlite3,sys; sqlite3.connect(sys.argv[1]).execute('PRAGMA user_version=99')",
+            folder.file("log.sqlite"),
+        ]
+        try process.run()
+        process.waitUntilExit()
+        #expect {
+            _ = try open()
+        } throws: { error in
+            (error as? EventLogError)?.problem == .newerSchema && "\(error)".contains("version 99")
+        }
+    }
+
+    @Test func theFileIsPrivate() throws {
+        try open().close()
+        let mode = try FileManager.default.attributesOfItem(atPath: folder.file("log.sqlite"))[.posixPermissions]
+        #expect(mode as? Int == 0o600)
+    }
+}

@@ -1,0 +1,85 @@
+import Testing
+
+@testable import LocalMQTT
+
+@Suite struct RepeatFilterTests {
+    @Test func whatWasKeptButNotAcknowledgedIsKnownAfterACrash() {
+        var first = RepeatFilter()
+        first.connected(sessionPresent: false)
+        #expect(!said({ first.isRepeat(packetID: 1, digest: 10) }))
+        #expect(!said({ first.isRepeat(packetID: 2, digest: 20) }))
+        let mark = first.mark
+        var second = RepeatFilter(mark: mark)
+        second.connected(sessionPresent: true)
+        #expect(said({ second.isRepeat(packetID: 1, digest: 10) }))
+        #expect(said({ second.isRepeat(packetID: 2, digest: 20) }))
+        #expect(!said({ second.isRepeat(packetID: 3, digest: 30) }))
+    }
+
+    @Test func theFirstOtherMessageEndsThePrefix() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        _ = filter.isRepeat(packetID: 2, digest: 20)
+        filter.deliveryKept()
+        filter.connected(sessionPresent: true)
+        #expect(!said({ filter.isRepeat(packetID: 9, digest: 90) }))
+        #expect(!said({ filter.isRepeat(packetID: 2, digest: 20) }), "a reused identifier later on is a new message")
+    }
+
+    @Test func anotherPayloadUnderTheSameIdentifierIsNew() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        filter.deliveryKept()
+        filter.connected(sessionPresent: true)
+        #expect(!said({ filter.isRepeat(packetID: 1, digest: 11) }))
+    }
+
+    @Test func whatWasNotKeptIsNoRepeat() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        filter.connected(sessionPresent: true)
+        #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+    }
+
+    @Test func aNewSessionRepeatsNothing() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        filter.deliveryKept()
+        filter.connected(sessionPresent: false)
+        #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+    }
+
+    @Test func writtenAcknowledgementsAreForgotten() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        filter.deliveryKept()
+        filter.acknowledgementsWritten()
+        filter.connected(sessionPresent: true)
+        #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+    }
+
+    @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        _ = filter.isRepeat(packetID: 1, digest: 10)
+        filter.deliveryKept()
+        filter.connected(sessionPresent: true)
+        filter.acknowledgementsWritten()
+        filter.connected(sessionPresent: true)
+        #expect(said({ filter.isRepeat(packetID: 1, digest: 10) }))
+    }
+
+    @Test func aMarkHasALimitAndABrokenOneIsNone() {
+        var filter = RepeatFilter()
+        for index in 0..<3000 { _ = filter.isRepeat(packetID: UInt16(index), digest: 1) }
+        #expect(filter.mark.count == 1 + 6 * RepeatFilter.entriesMax)
+        #expect(RepeatFilter(mark: [1, 2, 3]) == RepeatFilter())
+        #expect(RepeatFilter(mark: []) == RepeatFilter())
+        #expect(RepeatFilter(mark: [9]) == RepeatFilter())
+    }
+}

@@ -1,0 +1,165 @@
+import EdgeStore
+import Glibc
+import Outbox
+import Primitives
+import Telemetry
+import Testing
+
+@Suite struct SQLiteOutboxTests {
+    private let folder: TemporaryFolder
+    private var path: String { folder.path + "/outbox.sqlite" }
+
+    init() throws { folder = try TemporaryFolder() }
+
+    private let all = TakeRequest(lane: .readings, after: 0, bytesMax: 1_000_000)
+
+    @Test func everythingIsThereAfterReopening() throws {
+        let epoch: Epoch
+        do {
+            let store = try SQLiteOutbox(path: path)
+            epoch = store.epoch
+            _ = try store.append(commit(readings(from: 1, count: 5), kept: [KeptState(key: "pipeline", bytes: [7])]))
+            try store.keepReceipt([1], at: someTime)
+        }
+        let store = try SQLiteOutbox(path: path)
+        #expect(store.epoch == epoch)
+        #expect(try store.status().nextSequence == 6)
+        #expect(try store.take(all)?.fragments == joined(readings(from: 1, count: 5)))
+        #expect(try store.kept("pipeline") == [7])
+        #expect(try store.receipts(countMax: 5) == [StoredReceipt(time: someTime, bytes: [1])])
+    }
+
+    @Test func twoOutboxesHaveDifferentEpochs() throws {
+        let one = try SQLiteOutbox(path: path)
+        let other = try SQLiteOutbox(path: folder.path + "/other.sqlite")
+        #expect(one.epoch != other.epoch)
+    }
+
+    /// What a power cut leaves: the files as they are, with the log not merged and nothing closed.
+    @Test func copyOfTheFilesTakenInMidLifeHoldsEveryCommit() throws {
+        let store = try SQLiteOutbox(path: path)
+        for first in stride(from: UInt64(1), to: 400, by: 4) {
+            _ = try store.append(commit(readings(from: first, count: 4, padding: 50)))
+            if first % 40 == 1, let batch = try store.take(all) { try store.acknowledge([batch]) }
+        }
+        let status = try store.status()
+        let copy = folder.path + "/copy.sqlite"
+        for suffix in ["", "-wal"] { try copyFile(path + suffix, copy + suffix) }
+        let reopened = try SQLiteOutbox(path: copy)
+        #expect(try reopened.status() == status)
+        #expect(reopened.epoch == store.epoch)
+    }
+
+    @Test func secondAgentIsRefusedNamingPathAndProcess() throws {
+        let first = try SQLiteOutbox(path: path)
+        let error = try #require(throws: OutboxError.self) { try SQLiteOutbox(path: path) }
+        #expect(error.problem == .heldByAnother(pid: getpid()))
+        #expect(
+            error.description
+                == "cannot take the lock in outbox \(path): another agent, process \(getpid()), is running on it; "
+                + "stop that one or give this one a file of its own")
+        withExtendedLifetime(first) {}
+    }
+
+    @Test func newerSchemaIsRefusedByNumber() throws {
+        do { _ = try SQLiteOutbox(path: path) }
+        try sqlite("PRAGMA user_version = 9")
+        let error = try #require(throws: OutboxError.self) { try SQLiteOutbox(path: path) }
+        #expect(error.problem == .newerSchema(found: 9, known: 1))
+        #expect(error.description.contains("schema version 9"))
+    }
+
+    @Test(arguments: ["CREATE TABLE other(x)", "CREATE TABLE other(x); PRAGMA user_version = 1"])
+    func otherPeoplesDatabaseIsRefusedAndLeftAlone(sql: String) throws {
+        try sqlite(sql)
+        let error = try #require(throws: OutboxError.self) { try SQLiteOutbox(path: path) }
+        #expect(error.problem == .damaged)
+    }
+
+    @Test func fileThatIsNoDatabaseIsNamedDamaged() throws {
+        let junk = (0..<4096).map { UInt8(truncatingIfNeeded: $0 * 7) }
+        try write(junk, to: path)
+        let error = try #require(throws: OutboxError.self) { try SQLiteOutbox(path: path) }
+        #expect(error.problem == .damaged)
+    }
+
+    @Test func missingFolderIsNamed() throws {
+        let error = try #require(throws: OutboxError.self) { try SQLiteOutbox(path: folder.path + "/no/outbox") }
+        #expect(error.problem == .cannotOpen)
+        #expect(error.description.contains("check that its folder exists"))
+    }
+
+    @Test func filesAreForTheirOwnerOnly() throws {
+        let store = try SQLiteOutbox(path: path)
+        _ = try store.append(commit(readings(from: 1, count: 1)))
+        for suffix in ["", "-wal", ".lock", ".reserve"] {
+            var status = stat()
+            try #require(stat(path + suffix, &status) == 0)
+            #expect(status.st_mode & 0o077 == 0, "\(suffix)")
+        }
+    }
+
+    @Test func acknowledgedSpaceIsUsedAgain() throws {
+        let store = try SQLiteOutbox(path: path)
+        var next: UInt64 = 1
+        // 12 rounds of 200 KB would be 2.4 MB in a file that only grows.
+        for _ in 0..<12 {
+            for _ in 0..<20 {
+                _ = try store.append(commit(readings(from: next, count: 10, padding: 1000)))
+                next += 10
+            }
+            while let batch = try store.take(all) { try store.acknowledge([batch]) }
+        }
+        #expect(try size(path) < 500_000)
+        // The log is cut to 4 MiB after a checkpoint; SQLite checkpoints at 1000 pages.
+        #expect(try size(path + "-wal") <= 4_300_000)
+    }
+
+    @Test func commandBegunBeforeACrashIsNotBegunAgain() throws {
+        let command = QueuedCommand(
+            messageID: "m", device: device("thermostat-1"), name: "Reset", payload: [], expiresAt: nil)
+        do {
+            let store = try SQLiteOutbox(path: path)
+            #expect(try store.keepCommand(command))
+            #expect(try store.beginCommand() == command)
+        }
+        let store = try SQLiteOutbox(path: path)
+        #expect(try store.beginCommand() == nil)
+        #expect(try !store.keepCommand(command))
+    }
+
+    @Test func inspectionSeesARunningOutbox() throws {
+        let store = try SQLiteOutbox(path: path)
+        _ = try store.append(commit(readings(from: 1, count: 3)))
+        let seen = try OutboxInspection(path: path)
+        #expect(seen.epoch == store.epoch)
+        #expect(seen.status == (try store.status()))
+    }
+
+    private func sqlite(_ sql: String) throws {
+        let status = system("sqlite3 \(path) '\(sql)' > /dev/null")
+        try #require(status == 0)
+    }
+
+    private func size(_ path: String) throws -> Int {
+        var status = stat()
+        try #require(stat(path, &status) == 0)
+        return Int(status.st_size)
+    }
+
+    private func write(_ bytes: [UInt8], to path: String) throws {
+        let file = open(path, O_WRONLY | O_CREAT | O_TRUNC, 0o600)
+        try #require(file >= 0)
+        defer { close(file) }
+        try #require(Glibc.write(file, bytes, bytes.count) == bytes.count)
+    }
+
+    private func copyFile(_ from: String, _ to: String) throws {
+        let file = open(from, O_RDONLY)
+        try #require(file >= 0)
+        defer { close(file) }
+        var bytes = [UInt8](repeating: 0, count: try size(from))
+        try #require(read(file, &bytes, bytes.count) == bytes.count)
+        try write(bytes, to: to)
+    }
+}

@@ -1,0 +1,2 @@
+/// What a mutating call gave: `#expect` itself takes no mutating calls.
+func said<Answer>(_ call: () -> Answer) -> Answer { call() }
