@@ -22,6 +22,7 @@ final class AgentBench {
 
     init() throws {
         folder = try makeTemporaryFolder("agent")
+        try FileManager.default.createDirectory(atPath: folder + "/disk", withIntermediateDirectories: true)
         plant = try TestBroker.plain()
         hub = try TestBroker()
         try hub.collect(Self.events, as: "ledger")
@@ -71,6 +72,22 @@ final class AgentBench {
         #expect(line.hasPrefix("edge-agent ready"))
     }
 
+    /// Starts the agent with a disk of its own, `mebibytes` large, for its outbox.
+    func startAgent(diskMebibytes: Int) throws {
+        let script =
+            "mount -t tmpfs -o size=\(diskMebibytes)m none \(folder)/disk && exec \(try Self.program()) run --config "
+        let options = geteuid() == 0 ? "-m" : "-rm"
+        agent = try ChildProcess(
+            "/usr/bin/unshare", [options, "sh", "-c", script + configFile], keepsOutput: true, errorFile: errorFile)
+        let line = try #require(agent?.nextLine())
+        #expect(line.hasPrefix("edge-agent ready"))
+    }
+
+    /// A file on the agent's own disk, seen from outside its namespace.
+    func onDisk(_ name: String) -> String { "/proc/\(agent?.processID ?? 0)/root\(folder)/disk/\(name)" }
+
+    func log() -> String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
+
     /// - Returns: the exit status as a shell says it.
     func endAgent(_ signal: Int32) -> Int32 {
         agent?.signal(signal)
@@ -119,7 +136,7 @@ final class AgentBench {
         reconnect_most = "200ms"
 
         [outbox]
-        path = "\(folder)/outbox.sqlite"
+        path = "\(folder)/disk/outbox.sqlite"
 
         [[mqtt]]
         name = "plant"

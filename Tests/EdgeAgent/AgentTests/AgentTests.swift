@@ -80,12 +80,52 @@ import Testing
         try bench.startSensors()
         try bench.startAgent()
         try waitUntil("the log names the hub") {
-            let log = (try? String(contentsOfFile: bench.errorFile, encoding: .utf8)) ?? ""
-            return log.contains("Nothing accepts connections at localhost port \(bench.hub.port). Start the hub")
+            bench.log().contains("Nothing accepts connections at localhost port \(bench.hub.port). Start the hub")
         }
         try bench.hub.start()
         try bench.waitForRecord("a reading arrives") { _ in true }
         #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    @Test func fullDiskIsNamedAndHealsByItselfWhenTheHubTakesTheBacklog() throws {
+        let bench = try AgentBench()
+        bench.hub.stop()
+        try bench.startSensors()
+        try bench.startAgent(diskMebibytes: 8)
+        try fill(bench.onDisk("ballast"))
+        try waitUntil("the log names the full disk") {
+            bench.log().contains("readings cannot be kept")
+                && bench.log().contains("the disk is full; free some space, and the agent goes on by itself")
+        }
+        try bench.hub.start()
+        try waitUntil("readings are kept again") { bench.log().contains("the outbox takes readings again") }
+        #expect(bench.endAgent(SIGTERM) == 0)
+        let sequences = Set(try bench.batches().flatMap(\.records).map(\.sequence))
+        #expect(sequences == Set(1...(try #require(sequences.max()))))
+    }
+
+    @Test func fullDiskHealsWhenSpaceIsFreed() throws {
+        let bench = try AgentBench()
+        bench.hub.stop()
+        try bench.startSensors()
+        try bench.startAgent(diskMebibytes: 8)
+        try fill(bench.onDisk("ballast"))
+        try waitUntil("the log names the full disk") { bench.log().contains("readings cannot be kept") }
+        #expect(unlink(bench.onDisk("ballast")) == 0)
+        try waitUntil("readings are kept again") { bench.log().contains("the outbox takes readings again") }
+        try bench.hub.start()
+        try bench.waitForRecord("a reading arrives") { _ in true }
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    /// Writes until the disk is full.
+    private func fill(_ path: String) throws {
+        let file = open(path, O_WRONLY | O_CREAT, 0o600)
+        try #require(file >= 0, "\(path): \(String(cString: strerror(errno)))")
+        defer { close(file) }
+        let block = [UInt8](repeating: 0xA5, count: 4096)
+        while write(file, block, block.count) > 0 {}
+        #expect(errno == ENOSPC)
     }
 
     @Test func secondAgentOnOneOutboxIsRefused() throws {
@@ -97,7 +137,8 @@ import Testing
         #expect(second.exitStatus() == 1)
         let text = try String(contentsOfFile: bench.folder + "/second.log", encoding: .utf8)
         #expect(
-            text.hasPrefix("edge-agent: cannot take the lock in outbox \(bench.folder)/outbox.sqlite: another agent"))
+            text.hasPrefix(
+                "edge-agent: cannot take the lock in outbox \(bench.folder)/disk/outbox.sqlite: another agent"))
     }
 
     struct Call: Sendable, CustomTestStringConvertible {

@@ -3,7 +3,7 @@ import Foundation
 /// A program started with a clean signal mask. Foundation's `Process` hands down the mask of the thread that starts
 /// it, and test threads block everything: a child would never hear SIGTERM or its own alarm.
 public final class ChildProcess {
-    private let processID: pid_t
+    public let processID: Int32
     private let output: FileHandle?
     private var status: Int32?
 
