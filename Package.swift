@@ -86,6 +86,7 @@ let package = Package(
         library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
+        .systemLibrary(name: "CLinux", path: "EdgeAgent/CLinux"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
         room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
         room(
@@ -106,7 +107,7 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "SouthboundAPI", "LocalMQTT", "ModbusDriver", "ConfigText"]),
+            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -115,7 +116,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
-                "SimulatedSensors", logging, argumentParser,
+                "SimulatedSensors", "CLinux", logging, argumentParser,
             ]),
 
         // CloudHub: the hub.
@@ -196,6 +197,9 @@ let package = Package(
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
+            "Agent", "Tests/EdgeAgent/AgentTests",
+            ["edge-agent", "HubContract", "Telemetry", "Primitives", "BrokerKit"]),
+        tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
                 "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
@@ -208,6 +212,9 @@ let package = Package(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
+        tests(
+            "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",

@@ -1,4 +1,5 @@
 import AsyncHTTPClient
+import CRM
 import Devices
 import EventLog
 import Faults
@@ -57,7 +58,7 @@ struct HubRooms: Sendable {
             desk: desk, pages: pages,
             serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
             health: health,
-            httpClient: HTTPClient(eventLoopGroup: group))
+            httpClient: HTTPClient(eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
     }
 
     func close() async {

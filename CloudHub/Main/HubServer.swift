@@ -39,7 +39,13 @@ struct HubServer {
             httpPort: settings.http.port)
         let stores = try await HubStores.open(settings.directory, address: address)
         let rooms = try await HubRooms.make(settings, stores: stores, group: group)
-        try await HubServer(settings: settings, stores: stores, rooms: rooms, group: group).serve()
+        do {
+            try await HubServer(settings: settings, stores: stores, rooms: rooms, group: group).serve()
+        } catch {
+            await rooms.close()
+            stores.close()
+            throw error
+        }
     }
 
     private func serve() async throws {

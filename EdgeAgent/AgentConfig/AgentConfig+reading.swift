@@ -16,7 +16,7 @@ extension AgentConfig {
         let devices = KnownDevices()
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
-        //RULES
+        rules = RuleSection.read(root)
         log = root.section("log").choice(
             "level", default: .info, ["debug": .debug, "info": .info, "warning": .warning, "error": .error])
         Self.checkNames(root, brokers.map(\.mqtt.name) + lines.map(\.name))

@@ -1,5 +1,6 @@
 public import LocalMQTT
 public import ModbusDriver
+public import Pipeline
 public import Primitives
 
 /// Everything that the configuration file of `edge-agent` says, checked. Frozen: nothing reads the file again.
@@ -12,7 +13,7 @@ public struct AgentConfig: Sendable {
     public var brokers: [BrokerSettings]
     /// One driver a line; at most 16.
     public var lines: [ModbusConfig]
-    //RULES
+    public var rules: [EdgeRule]
     public var log: LogLevel
 
     public enum LogLevel: String, Sendable, CaseIterable { case debug, info, warning, error }

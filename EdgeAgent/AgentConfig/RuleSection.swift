@@ -1,27 +1,20 @@
 import ConfigText
+import Pipeline
 import Primitives
-public import Rules
-public import SouthboundAPI
+import Rules
 import Telemetry
 
-/// A rule and what the gateway does at once when it fires.
-public struct EdgeRule: Sendable {
-    public var rule: Rule
-    /// When the fault begins.
-    public var then: [Actuation]
-    /// When it is over.
-    public var finally: [Actuation]
-}
-
 enum RuleSection {
-    static let rulesMax = 1000
-    static let actionsMax = 16
-
+    
     static func read(_ root: ConfigSection) -> [EdgeRule] {
-        let rules = root.sections("rule", countMax: rulesMax).compactMap { section -> EdgeRule? in
+        let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
             let then = actions("then", section)
             let finally = actions("finally", section)
-            return Rule.read(section, runs: .edge).map { EdgeRule(rule: $0, then: then, finally: finally) }
+            let rule = Rule.read(section, runs: .edge)
+            if let rule, Pipeline.reservedRuleNames.contains(rule.name) {
+                section.problem("name", expected: "is the name of a built-in rule; choose another")
+            }
+            return rule.map { EdgeRule(rule: $0, whenRaised: then, whenCleared: finally) }
         }
         let names = rules.map(\.rule.name)
         for name in Set(names) where names.count(where: { $0 == name }) > 1 {
@@ -30,24 +23,27 @@ enum RuleSection {
         return rules
     }
 
-    private static func actions(_ key: String, _ section: ConfigSection) -> [Actuation] {
-        section.sections(key, countMax: actionsMax).compactMap(action)
+    private static func actions(_ key: String, _ section: ConfigSection) -> [LocalAction] {
+        section.sections(key, countMax: EdgeRule.actionsMax).compactMap(action)
     }
 
-    private static func action(_ section: ConfigSection) -> Actuation? {
+    private static func action(_ section: ConfigSection) -> LocalAction? {
         if section.has("publish") {
             let topic = section.optional("publish", expected: "a topic name: not empty, no + and no #") { text in
                 text.isEmpty || text.utf8.contains(where: { "+#".utf8.contains($0) }) ? nil : text
             }
-            let payload = section.optional("payload", expected: "a text of at most 64 KiB") { text in
-                text.utf8.count <= 65_536 ? text : nil
-            }
+            let payload = section.text("payload", default: "{value}", expected: "a text")
             let isRetained = section.flag("retain", default: false)
-            return topic.map { .publish(topic: $0, payload: Array((payload ?? "").utf8), isRetained: isRetained) }
+            return topic.map {
+                .publish(
+                    topic: MessageTemplate(keepingOtherBraces: $0), payload: MessageTemplate(keepingOtherBraces: payload),
+                    isRetained: isRetained)
+            }
         }
         guard section.has("write") else {
-            section.problem("is no action: expected { publish = topic, payload = text } or "
-                + "{ write = device, register = name, value = number }")
+            section.problem(
+                "is no action: expected { publish = topic, payload = text } or "
+                    + "{ write = device, register = name, value = number }")
             return nil
         }
         let device = section.optional("write", expected: "a device id") { DeviceID($0) }

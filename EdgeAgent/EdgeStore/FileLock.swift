@@ -38,10 +38,16 @@ final class FileLock {
 /// A file of zeros beside the outbox that is given back to a full disk, so that deleting what the hub has acknowledged
 /// always finds room for its write-ahead log. The freed rows then make room for the file again.
 struct DiskReserve {
-    /// 512 KiB: the log of deleting a window of batches, with room to spare.
-    static let bytes = 512 * 1024
+    /// 2 MiB: a whole write-ahead log (checkpointed at 1 MiB) moved into the file, and the log of deleting a window
+    /// of batches.
+    static let bytes = 2 * 1024 * 1024
 
     let path: String
+
+    var isWhole: Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && Int(status.st_size) >= Self.bytes
+    }
 
     /// Makes the file when it is missing; `false` when the disk has no room for it now.
     @discardableResult

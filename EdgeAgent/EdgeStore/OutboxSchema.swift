@@ -65,11 +65,17 @@ enum OutboxSchema {
     static func makeDurable(_ connection: SQLiteConnection) throws(OutboxError) {
         let doing = "make commits durable"
         var journal = ""
+        // Counts only for a new file, and only before its first page: lets a file that met a full disk shrink again.
+        try connection.execute("PRAGMA auto_vacuum = INCREMENTAL", doing: doing)
         try connection.run("PRAGMA journal_mode = WAL", doing: doing) { journal = $0.text(0) }
         try connection.execute("PRAGMA synchronous = FULL", doing: doing)
-        // 4 MiB: a log that grew in a burst is cut back after its checkpoint. 1 MiB of cache bounds resident memory.
+        // Checkpoints at 256 pages (1 MiB), so that the disk reserve can always hold one. A log that grew in a burst is
+        // cut back after its checkpoint. 1 MiB of cache bounds resident memory.
         try connection.execute(
-            "PRAGMA journal_size_limit = 4194304; PRAGMA cache_size = -1024; PRAGMA temp_store = MEMORY", doing: doing)
+            """
+            PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 1048576; PRAGMA cache_size = -1024;
+            PRAGMA temp_store = MEMORY
+            """, doing: doing)
         var synchronous = 0
         try connection.run("PRAGMA synchronous", doing: doing) { synchronous = $0.int(0) }
         guard journal == "wal", synchronous == 2 else {

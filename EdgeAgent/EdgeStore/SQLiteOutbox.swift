@@ -6,7 +6,7 @@ public import Telemetry
 /// The outbox in one SQLite file with a write-ahead log, synced at every commit.
 ///
 /// Beside the file lie its log (`-wal`), the log's index (`-shm`), the lock (`.lock`) and the disk reserve
-/// (`.reserve`, 512 KiB). All are readable by their owner only.
+/// (`.reserve`, 2 MiB). All are readable by their owner only.
 public final class SQLiteOutbox: OutboxStore {
     public let epoch: Epoch
     public let path: String
@@ -84,6 +84,9 @@ public final class SQLiteOutbox: OutboxStore {
             var state = contents.state
             let doing = "append \(commit.records.count) records"
             try check(commit, chunks, against: state, doing: doing)
+            guard contents.reserve.isWhole || contents.reserve.refill() else {
+                throw OutboxError(.full, doing: doing, which: path, detail: "no room for the reserve of 2 MiB")
+            }
             let connection = contents.connection
             let eviction = try connection.transaction(doing: doing) { () throws(OutboxError) in
                 let eviction = try OutboxEviction.decide(
@@ -138,8 +141,9 @@ public final class SQLiteOutbox: OutboxStore {
                 guard error.problem == .full else { throw error }
                 contents.reserve.release()
                 try Self.delete(batches, &contents)
+                Self.shrink(contents.connection)
             }
-            contents.reserve.refill()
+            if !contents.reserve.isWhole { contents.reserve.refill() }
         }
     }
 
@@ -226,6 +230,14 @@ extension SQLiteOutbox {
             try connection.run(
                 "INSERT INTO dropped(start, count) VALUES(?, ?)",
                 [.sequence(joined.start), .sequence(joined.count)], doing: "declare dropped records")
+        }
+    }
+
+    /// Gives freed pages and the log's space back to a full disk, as far as that works.
+    private static func shrink(_ connection: SQLiteConnection) {
+        for sql in ["PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"] {
+            // Best effort: what fails here only leaves the file as large as it is.
+            try? connection.run(sql, doing: "give space back")
         }
     }
 

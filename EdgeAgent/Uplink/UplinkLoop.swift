@@ -143,12 +143,13 @@ final class UplinkLoop {
     }
 
     private func login() -> Login {
-        let name = ConnectUserName(host: settings.hubHost, identity: identity, clientType: "fieldline-edge-agent").text
+        let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
+            .text
         switch settings.credentials {
         case .certificate: return Login(userName: name, password: nil)
         case .sharedAccessKey(let key):
             let token = SASToken.build(
-                resource: SASToken.resource(host: settings.hubHost, path: identity.resourcePath), key: key.bytes,
+                resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
                 expiry: presentTime().unixSeconds + settings.tokenLifetime.components.seconds
             ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
             return Login(userName: name, password: token)

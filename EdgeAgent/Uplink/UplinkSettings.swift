@@ -11,8 +11,10 @@ public struct UplinkSettings: Sendable {
         case certificate(certificateFile: String, keyFile: String)
     }
 
-    /// The hub's name: in the user name, in the token, in SNI and in the certificate check.
+    /// Where to connect, and the name that the certificate must have.
     public var hubHost: String
+    /// The hub's name in the user name and in the token; another one than `hubHost` behind a forwarder.
+    public var accountHost: String
     /// 1 … 65535. Default 8883; with 443 the ALPN protocol `mqtt` is asked for.
     public var port: Int
     public var gateway: DeviceID
@@ -34,6 +36,7 @@ public struct UplinkSettings: Sendable {
 
     public init(hubHost: String, port: Int = 8883, gateway: DeviceID, credentials: Credentials, caFile: String? = nil) {
         self.hubHost = hubHost
+        accountHost = hubHost
         self.port = port
         self.gateway = gateway
         self.credentials = credentials

@@ -38,6 +38,8 @@ extension HubTopics {
         case "$iothub/methods/POST/#": return (scope, .methods)
         case "$iothub/twin/res/#": return (scope, .twinResponses)
         case "$iothub/twin/PATCH/properties/desired/#": return (scope, .desiredChanges)
+        // A client that names the one answer it waits for, as request-and-response tools do, gets it like any other.
+        case let answer where answer.hasPrefix("$iothub/twin/res/"): return (scope, .twinResponses)
         default: break
         }
         for owner in owners {

@@ -149,13 +149,12 @@ extension [UInt8] {
     }
 
     fileprivate mutating func append(decimal number: UInt64) {
-        let start = count
-        var rest = number
-        repeat {
-            append(UInt8(ascii: "0") + UInt8(rest % 10))
-            rest /= 10
-        } while rest > 0
-        self[start...].reverse()
+        var weight: UInt64 = 1
+        while number / weight >= 10 { weight *= 10 }
+        while weight > 0 {
+            append(UInt8(ascii: "0") + UInt8(number / weight % 10))
+            weight /= 10
+        }
     }
 
     /// A text in quotes; what JSON escapes is rare and takes the long way.

@@ -33,7 +33,7 @@ def test_twin_get_by_request_and_response(hub):
     hub.create("mosq-2")
     answer = subprocess.run(
         ["mosquitto_rr", *options(hub, "mosq-2"), "-q", "1", "-W", "10",
-         "-t", "$iothub/twin/GET/?$rid=17", "-e", "$iothub/twin/res/#", "-m", " ", "-F", "%t %p"],
+         "-t", "$iothub/twin/GET/?$rid=17", "-e", "$iothub/twin/res/200/?$rid=17", "-m", " ", "-F", "%t %p"],
         check=True, timeout=20, capture_output=True, text=True,
     ).stdout.strip()
     topic, body = answer.split(" ", 1)

@@ -32,7 +32,7 @@ import Uplink
         let broker = try TestBroker(certificate: row.certificate)
         let bench = try UplinkBench()
         try bench.append(1)
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         let found = try bench.waitForProblem().operatorText
         #expect(found == row.text)
         #expect(bench.log.all.contains { $0.hasPrefix("error no link to the hub") && $0.contains(row.text) })
@@ -42,12 +42,12 @@ import Uplink
     @Test func unknownAuthorityIsNamedWithTheFileToMend() throws {
         let broker = try TestBroker(certificate: TestCertificates.stranger)
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         let found = try bench.waitForProblem().operatorText
         #expect(
             found
                 == "The certificate of localhost was signed by an authority that this gateway does not know. Copy the "
-                + "hub's CA certificate to \(broker.certificates.caFile).")
+                + "hub's CA certificate to \(broker.caFile).")
     }
 
     @Test func systemAuthoritiesDoNotKnowATestAuthority() throws {
@@ -62,14 +62,14 @@ import Uplink
         let broker = try TestBroker()
         let bench = try UplinkBench()
         try bench.start(
-            bench.settings(host: "127.0.0.1", port: broker.port, caFile: broker.certificates.caFile))
+            bench.settings(host: "127.0.0.1", port: broker.port, caFile: broker.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
     }
 
     @Test func refusedLoginIsNamed() throws {
         let broker = try TestBroker(extra: "allow_anonymous false")
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         let found = try bench.waitForProblem()
         #expect(found == .notAuthorised(device: "gw"))
     }
@@ -97,7 +97,7 @@ import Uplink
         let line = try #require(configuration.split(separator: "\n").last { $0.hasPrefix("listener ") })
         let plainPort = try #require(Int(line.split(separator: " ")[1]))
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: plainPort, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: plainPort, caFile: broker.caFile))
         guard case .tlsFailed(host: "localhost", _) = try bench.waitForProblem() else {
             Issue.record("a port without TLS must be named so, got \(bench.state)")
             return

@@ -24,7 +24,7 @@ import Uplink
         try broker.collect(UplinkBench.eventsFilter, as: "ledger")
         let bench = try UplinkBench()
         try bench.append(100)
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try waitUntil("the backlog is acknowledged") { try bench.store.status().recordCount == 0 }
         try bench.append(20)
         try waitUntil("live records are acknowledged") { try bench.store.status().recordCount == 0 }
@@ -46,7 +46,7 @@ import Uplink
         let broker = try TestBroker()
         try broker.collect(UplinkBench.eventsFilter, as: "ledger")
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try bench.append(50)
         try waitUntil("the first records are acknowledged") { try bench.store.status().recordCount == 0 }
         broker.stop()
@@ -63,7 +63,7 @@ import Uplink
     @Test func brokerKilledAgainAndAgainKeepsWhatIsNotAcknowledged() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         for _ in 0..<4 {
             for _ in 0..<10 { try bench.append(25) }
             broker.kill()
@@ -79,7 +79,7 @@ import Uplink
     @Test func methodOnAChildIsAnsweredOnItsTopic() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
         let request = HubTopics.child(UplinkBench.child, HubTopics.methodRequest(name: "SetValue", rid: "7"))
         let answer = HubTopics.child(UplinkBench.child, HubTopics.methodResponse(status: 200, rid: "7"))
@@ -94,7 +94,7 @@ import Uplink
     @Test func methodOnTheGatewayIsAnsweredWithoutAPrefix() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
         let printed = try broker.client(
             "mosquitto_rr",
@@ -109,7 +109,7 @@ import Uplink
     @Test func commandFromTheCloudIsExecutedOnceAndNotAfterItsEnd() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
         func send(_ entries: [(String, String)]) throws {
             let bag = PropertyBag(entries.map { PropertyBag.Entry($0.0, $0.1) })
@@ -131,7 +131,7 @@ import Uplink
     @Test func receiptIsKeptAndLogged() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try waitUntil("the link is up") { bench.state == .connected }
         let receipt = Receipt(
             epoch: bench.store.epoch,
@@ -150,10 +150,11 @@ import Uplink
     @Test func clientCertificateIsShownToTheHub() throws {
         let broker = try TestBroker(extra: "require_certificate true\nuse_identity_as_username true")
         let bench = try UplinkBench()
-        var settings = bench.settings(port: broker.port, caFile: broker.certificates.caFile)
+        let certificates = try TestCertificates.shared.get()
+        var settings = bench.settings(port: broker.port, caFile: broker.caFile)
         settings.credentials = .certificate(
-            certificateFile: broker.certificates.certificate(TestCertificates.client),
-            keyFile: broker.certificates.key(TestCertificates.client))
+            certificateFile: certificates.certificate(TestCertificates.client),
+            keyFile: certificates.key(TestCertificates.client))
         try bench.start(settings)
         try bench.append(3)
         try waitUntil("the records are acknowledged") { try bench.store.status().recordCount == 0 }
@@ -162,7 +163,7 @@ import Uplink
     @Test func tokenIsRenewedWithANewConnection() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        var settings = bench.settings(port: broker.port, caFile: broker.certificates.caFile)
+        var settings = bench.settings(port: broker.port, caFile: broker.caFile)
         settings.tokenLifetime = .seconds(1)
         try bench.start(settings)
         try waitUntil("the token was renewed twice") {
@@ -175,7 +176,7 @@ import Uplink
     @Test func neitherKeyNorTokenReachesTheLog() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()
-        try bench.start(bench.settings(port: broker.port, caFile: broker.certificates.caFile))
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
         try bench.append(3)
         try waitUntil("the records are acknowledged") { try bench.store.status().recordCount == 0 }
         broker.kill()

@@ -3,18 +3,22 @@ import Foundation
 /// A program started with a clean signal mask. Foundation's `Process` hands down the mask of the thread that starts
 /// it, and test threads block everything: a child would never hear SIGTERM or its own alarm.
 public final class ChildProcess {
-    private let processID: pid_t
+    public let processID: Int32
     private let output: FileHandle?
     private var status: Int32?
 
-    /// - Parameter keepsOutput: whether standard output is kept for `outputText`; otherwise it is thrown away.
-    public init(_ program: String, _ arguments: [String], keepsOutput: Bool = false) throws {
+    /// - Parameters:
+    ///   - keepsOutput: whether standard output is kept for `outputText`; otherwise it is thrown away.
+    ///   - errorFile: where standard error goes, appended.
+    public init(_ program: String, _ arguments: [String], keepsOutput: Bool = false, errorFile: String = "/dev/null")
+        throws
+    {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         let pipe = keepsOutput ? Pipe() : nil
         posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
-        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errorFile, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         if let pipe {
             posix_spawn_file_actions_adddup2(&actions, pipe.fileHandleForWriting.fileDescriptor, STDOUT_FILENO)
             posix_spawn_file_actions_addclose(&actions, pipe.fileHandleForReading.fileDescriptor)
@@ -59,6 +63,24 @@ public final class ChildProcess {
         while waitpid(processID, &code, 0) < 0, errno == EINTR {}
         status = code
         return code
+    }
+
+    /// The next line that it prints; `nil` when it has closed its output.
+    public func nextLine() -> String? {
+        var bytes: [UInt8] = []
+        var byte: UInt8 = 0
+        guard let output else { return nil }
+        while read(output.fileDescriptor, &byte, 1) == 1 {
+            if byte == UInt8(ascii: "\n") { return String(decoding: bytes, as: UTF8.self) }
+            bytes.append(byte)
+        }
+        return bytes.isEmpty ? nil : String(decoding: bytes, as: UTF8.self)
+    }
+
+    /// Exit status, or 128 and the signal's number as a shell says it.
+    public func exitStatus() -> Int32 {
+        let status = waitUntilExit()
+        return status & 0x7F == 0 ? (status >> 8) & 0xFF : 128 + (status & 0x7F)
     }
 
     /// Everything that it prints until it closes its output.

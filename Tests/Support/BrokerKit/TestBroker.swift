@@ -4,27 +4,45 @@ import Foundation
 public final class TestBroker {
     public let port: Int
     public let folder: String
-    public let certificates: TestCertificates
+    /// `nil` without TLS.
+    public let certificates: TestCertificates?
+    public var caFile: String { certificates?.caFile ?? "" }
     private let configuration: String
     private var process: ChildProcess?
 
     /// - Parameters:
     ///   - certificate: which server certificate it shows.
     ///   - extra: more lines of configuration.
-    public init(certificate: String = TestCertificates.right, extra: String = "allow_anonymous true") throws {
-        certificates = try TestCertificates.shared.get()
+    public convenience init(
+        certificate: String = TestCertificates.right, extra: String = "allow_anonymous true"
+    ) throws {
+        let certificates = try TestCertificates.shared.get()
+        try self.init(
+            certificates: certificates,
+            lines: """
+                cafile \(certificates.caFile)
+                certfile \(certificates.certificate(certificate))
+                keyfile \(certificates.key(certificate))
+                \(extra)
+                """)
+    }
+
+    /// A plant's local broker: no TLS, everybody may come.
+    public static func plain() throws -> TestBroker {
+        try TestBroker(certificates: nil, lines: "allow_anonymous true")
+    }
+
+    private init(certificates: TestCertificates?, lines: String) throws {
+        self.certificates = certificates
         folder = try makeTemporaryFolder("broker")
         port = try freePort()
         configuration = """
             listener \(port) 127.0.0.1
-            cafile \(certificates.caFile)
-            certfile \(certificates.certificate(certificate))
-            keyfile \(certificates.key(certificate))
             user root
             persistence true
             persistence_location \(folder)/
             max_queued_messages 0
-            \(extra)
+            \(lines)
 
             """
         try configuration.write(toFile: folder + "/mosquitto.conf", atomically: true, encoding: .utf8)
@@ -58,8 +76,9 @@ public final class TestBroker {
     /// Runs one of mosquitto's own clients against this broker and returns what it printed.
     @discardableResult
     public func client(_ name: String, _ arguments: [String]) throws -> String {
+        let security = certificates.map { ["--cafile", $0.caFile] } ?? []
         let client = try ChildProcess(
-            try program(name), ["-h", "localhost", "-p", "\(port)", "--cafile", certificates.caFile] + arguments,
+            try program(name), ["-h", "localhost", "-p", "\(port)"] + security + arguments,
             keepsOutput: true)
         let text = client.outputText()
         client.waitUntilExit()

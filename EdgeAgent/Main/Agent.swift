@@ -1,0 +1,156 @@
+import AgentConfig
+import DriverRuntime
+import EdgeStore
+import Glibc
+import LocalMQTT
+import Logging
+import ModbusDriver
+import Outbox
+import Pipeline
+import Primitives
+import SouthboundAPI
+import Uplink
+
+/// The composition root: builds the parts, starts them, waits for a signal, stops them.
+enum Agent {
+    static func run(_ loaded: Configured) throws(AgentFailure) {
+        let signals = StopSignals()
+        let logger = makeLogger(loaded.config.log)
+        let parts = try Parts(loaded, logger: logger)
+        try parts.start()
+        Terminal.line(
+            "edge-agent ready: gateway \(loaded.uplink.gateway), \(parts.drivers.count) drivers, epoch \(parts.store.epoch)"
+        )
+        let signal = signals.wait()
+        logger.info("stopping", metadata: ["signal": "\(signal)"])
+        for step in parts.shutdown {
+            logger.debug("stopping", metadata: ["part": "\(step.name)"])
+            step.stop()
+        }
+    }
+
+    private static func makeLogger(_ level: AgentConfig.LogLevel) -> Logger {
+        LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
+        var logger = Logger(label: "edge-agent")
+        switch level {
+        case .debug: logger.logLevel = .debug
+        case .info: logger.logLevel = .info
+        case .warning: logger.logLevel = .warning
+        case .error: logger.logLevel = .error
+        }
+        return logger
+    }
+}
+
+/// Why the agent did not start.
+struct AgentFailure: Error, CustomStringConvertible {
+    let description: String
+}
+
+/// SIGTERM and SIGINT as something to wait for. Made before any thread, so that every thread leaves them to this one.
+struct StopSignals {
+    private var set = sigset_t()
+
+    init() {
+        sigemptyset(&set)
+        sigaddset(&set, SIGTERM)
+        sigaddset(&set, SIGINT)
+        pthread_sigmask(SIG_BLOCK, &set, nil)
+        // A broker that goes away while we write is an error code, not the end of the process.
+        signal(SIGPIPE, SIG_IGN)
+    }
+
+    func wait() -> Int32 {
+        var set = set
+        var received: Int32 = 0
+        while sigwait(&set, &received) != 0 {}
+        return received
+    }
+}
+
+/// Everything that runs, and the order in which it ends.
+private struct Parts {
+    struct Step {
+        let name: String
+        let stop: () -> Void
+    }
+
+    /// Time for what is left to reach the hub when the agent stops.
+    private static let drainTime = Duration.seconds(3)
+
+    let store: SQLiteOutbox
+    let drivers: [any SouthboundDriver]
+    private let core: AgentCore
+    private let uplink: Uplink
+    private let pipeline: Pipeline
+
+    init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
+        let config = loaded.config
+        store = try failing { () throws(OutboxError) in
+            try SQLiteOutbox(
+                path: config.outbox.path, limits: OutboxLimits(quotaBytes: Int(clamping: config.outbox.quota.bytes)))
+        }
+        var drivers: [any SouthboundDriver] = []
+        for broker in config.brokers {
+            drivers.append(
+                try failing { () throws(DriverError) in
+                    try LocalMQTTDriver(config: broker.mqtt, clock: WallClock.forDrivers, logger: logger)
+                })
+        }
+        for line in config.lines {
+            drivers.append(
+                try failing { () throws(DriverError) in
+                    try ModbusLineDriver(config: line, clock: WallClock.forDrivers, logger: logger)
+                })
+        }
+        self.drivers = drivers
+        let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
+        let uplink = try failing { [store] () throws(UplinkError) in
+            try Uplink(loaded.uplink, store: store, handler: router, logger: logger)
+        }
+        self.uplink = uplink
+        core = AgentCore(
+            store: store, logger: logger,
+            actuate: { actuation in
+                do throws(DriverError) {
+                    try router.perform(actuation)
+                } catch {
+                    logger.error("a local action failed", metadata: ["reason": "\(error)"])
+                }
+            },
+            stored: { uplink.recordsStored() })
+        pipeline = Pipeline(rules: config.rules, epoch: store.epoch, sha1: { GatewayCrypto.sha1($0) })
+    }
+
+    /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.
+    func start() throws(AgentFailure) {
+        let drivers = drivers
+        guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
+            throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
+        }
+        try failing { () throws(UplinkError) in try uplink.start() }
+        for driver in drivers {
+            try failing { () throws(DriverError) in try driver.start(into: core) }
+        }
+    }
+
+    /// First the sources, then what they feed, then the way out; the store closes with the last of them.
+    var shutdown: [Step] {
+        drivers.map { driver in Step(name: driver.name) { driver.stop() } }
+            + [
+                Step(name: "core") { core.stop() },
+                Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },
+            ]
+    }
+}
+
+/// Turns a room's error into the sentence that the operator reads.
+private func failing<Result, Failure: Error & CustomStringConvertible>(
+    _ body: () throws(Failure) -> Result
+) throws(AgentFailure) -> Result {
+    do throws(Failure) {
+        return try body()
+    } catch {
+        throw AgentFailure(description: error.description)
+    }
+}

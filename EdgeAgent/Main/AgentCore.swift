@@ -1,0 +1,260 @@
+import DriverRuntime
+import Logging
+import Outbox
+import Pipeline
+import Primitives
+import SouthboundAPI
+import Telemetry
+
+/// The heart of the agent, on one thread: what drivers deliver goes through the pipeline, local actions are started at
+/// once, then everything is committed in one transaction, and only then are the drivers released.
+///
+/// All deliveries that wait are committed together. When the commit fails, nothing of it happened: the pipeline is put
+/// back, and every driver is told to keep its acknowledgement and come again.
+final class AgentCore: ReadingSink {
+    /// Deliveries in one commit: bounds the memory and the time of a transaction.
+    static let deliveriesPerCommitMax = 256
+    /// Time after which a driver is told to come again.
+    static let acceptTimeMax = Duration.seconds(10)
+
+    private enum Verdict: Sendable {
+        case kept
+        case refused(SinkError)
+    }
+
+    private typealias Entry = (ticket: UInt64, delivery: Delivery)
+
+    private struct Desk {
+        var waiting: [Entry] = []
+        var verdicts: [UInt64: Verdict] = [:]
+        var nextTicket: UInt64 = 1
+        var isStopping = false
+        var hasEnded = false
+    }
+
+    private let desk = Monitor(Desk())
+    private let store: any OutboxStore
+    private let actuate: @Sendable (Actuation) -> Void
+    private let stored: @Sendable () -> Void
+    private let logger: Logger
+    private let thread = Monitor<OwnThread?>(nil)
+
+    init(
+        store: any OutboxStore, logger: Logger, actuate: @escaping @Sendable (Actuation) -> Void,
+        stored: @escaping @Sendable () -> Void
+    ) {
+        self.store = store
+        self.logger = logger
+        self.actuate = actuate
+        self.stored = stored
+    }
+
+    /// Takes over what an earlier run kept, and begins.
+    ///
+    /// - Returns: `false` when the system gives no thread.
+    func start(_ pipeline: Pipeline, isServed: @escaping @Sendable (DeviceID) -> Bool) -> Bool {
+        let made = OwnThread.run(name: "core") { self.run(pipeline, isServed) }
+        thread.withLock { $0 = made }
+        return made != nil
+    }
+
+    /// Commits what still waits and ends the thread.
+    func stop() {
+        desk.withLock { $0.isStopping = true }
+        thread.withLock { thread in
+            thread?.join()
+            thread = nil
+        }
+    }
+
+    // MARK: Drivers' threads
+
+    func accept(_ delivery: Delivery) throws(SinkError) {
+        let ticket: UInt64? = desk.withLock { desk in
+            guard !desk.isStopping else { return nil }
+            let ticket = desk.nextTicket
+            desk.nextTicket += 1
+            desk.waiting.append((ticket, delivery))
+            return ticket
+        }
+        guard let ticket else { throw SinkError(.stopping, detail: "the agent is stopping") }
+        let verdict = desk.wait(atMost: Self.acceptTimeMax) { desk -> Verdict? in
+            if let verdict = desk.verdicts.removeValue(forKey: ticket) { return verdict }
+            return desk.hasEnded ? .refused(SinkError(.stopping, detail: "the agent is stopping")) : nil
+        }
+        switch verdict {
+        case .kept: return
+        case .refused(let error): throw error
+        case nil: try giveUp(ticket)
+        }
+    }
+
+    /// Takes a delivery back that nobody looked at in time. One that is being committed at this moment is waited for:
+    /// its driver must know how that ends.
+    private func giveUp(_ ticket: UInt64) throws(SinkError) {
+        let isTakenBack = desk.withLock { desk in
+            let count = desk.waiting.count
+            desk.waiting.removeAll { $0.ticket == ticket }
+            return desk.waiting.count < count
+        }
+        let late = SinkError(.storeFailed, detail: "the outbox did not take the readings in time; the disk is slow")
+        if isTakenBack { throw late }
+        let verdict = desk.wait(atMost: nil) { $0.hasEnded ? .refused(late) : $0.verdicts.removeValue(forKey: ticket) }
+        if case .refused(let error) = verdict { throw error }
+    }
+
+    func lastMark(of driver: String) -> [UInt8]? {
+        do throws(OutboxError) {
+            return try store.kept(Self.markKey(driver))
+        } catch {
+            logger.error("a driver's mark cannot be read", metadata: ["driver": "\(driver)", "reason": "\(error)"])
+            return nil
+        }
+    }
+
+    private static let pipelineKey = "pipeline"
+    private static func markKey(_ driver: String) -> String { "mark/" + driver }
+
+    // MARK: The core's own thread
+
+    private func run(_ fresh: Pipeline, _ isServed: (DeviceID) -> Bool) {
+        if var pipeline = restored(fresh, isServed) {
+            var isRefusing = false
+            while let group = nextGroup(before: isRefusing ? nil : pipeline.nextDeadline) {
+                let verdict = take(group, &pipeline)
+                note(verdict, &isRefusing)
+                desk.withLock { desk in
+                    for entry in group { desk.verdicts[entry.ticket] = verdict }
+                }
+            }
+        }
+        desk.withLock { $0.hasEnded = true }
+    }
+
+    /// The pipeline as the last commit left it. Tries until the store answers; `nil` when the agent stops first.
+    private func restored(_ fresh: Pipeline, _ isServed: (DeviceID) -> Bool) -> Pipeline? {
+        var isRefusing = false
+        while true {
+            var pipeline = fresh
+            do throws(OutboxError) {
+                let state = try store.kept(Self.pipelineKey)
+                let first = try store.status().nextSequence
+                var turn = CoreTurn(firstSequence: first)
+                turn.add(pipeline.begin(restoring: state, at: turn.now, firstSequence: first, isServed: isServed))
+                let verdict = finish(turn, marks: [])
+                if case .kept = verdict { return pipeline }
+                note(verdict, &isRefusing)
+            } catch {
+                note(.refused(SinkError(.storeFailed, detail: error.description)), &isRefusing)
+            }
+            if desk.wait(atMost: .seconds(1), { $0.isStopping ? true : nil }) != nil { return nil }
+        }
+    }
+
+    /// Runs a group through a copy of the pipeline, which takes the original's place once its output is durable.
+    private func take(_ group: [Entry], _ pipeline: inout Pipeline) -> Verdict {
+        let first: UInt64
+        do throws(OutboxError) {
+            first = try store.status().nextSequence
+        } catch {
+            return .refused(SinkError(.storeFailed, detail: error.description))
+        }
+        var trial = pipeline
+        var turn = CoreTurn(firstSequence: first)
+        for entry in group {
+            turn.add(
+                trial.deliveryReceived(
+                    readings: entry.delivery.readings, health: entry.delivery.health, at: turn.now,
+                    firstSequence: turn.nextSequence))
+        }
+        if let deadline = trial.nextDeadline, deadline <= turn.now.monotonic {
+            turn.add(trial.timeReached(at: turn.now, firstSequence: turn.nextSequence))
+        }
+        let verdict = finish(turn, marks: group.map(\.delivery))
+        if case .kept = verdict { pipeline = trial }
+        return verdict
+    }
+
+    /// Acts at once, whatever the disk says; then commits.
+    private func finish(_ turn: CoreTurn, marks: [Delivery]) -> Verdict {
+        for actuation in turn.actuations { actuate(actuation) }
+        for notice in turn.notices {
+            logger.warning("the pipeline left something out", metadata: ["what": "\(notice)"])
+        }
+        let verdict = commit(turn, marks)
+        if case .kept = verdict, !turn.records.isEmpty { stored() }
+        return verdict
+    }
+
+    private func note(_ verdict: Verdict, _ isRefusing: inout Bool) {
+        switch verdict {
+        case .kept where isRefusing:
+            logger.info("the outbox takes readings again")
+            isRefusing = false
+        case .refused(let error) where !isRefusing:
+            logger.error("readings cannot be kept", metadata: ["reason": "\(error)"])
+            isRefusing = true
+        case .kept, .refused: break
+        }
+    }
+
+    /// Waits for deliveries or for the deadline; an empty group means that only time has passed. `nil` at the end.
+    private func nextGroup(before deadline: MonotonicInstant?) -> [Entry]? {
+        let limit = deadline.map { max($0 - SystemTime.monotonic, .zero) }
+        let group = desk.wait(atMost: limit) { desk -> [Entry]?? in
+            if !desk.waiting.isEmpty {
+                let group = Array(desk.waiting.prefix(Self.deliveriesPerCommitMax))
+                desk.waiting.removeFirst(group.count)
+                return .some(group)
+            }
+            return desk.isStopping ? .some(nil) : nil
+        }
+        return group ?? []
+    }
+
+    private func commit(_ turn: CoreTurn, _ deliveries: [Delivery]) -> Verdict {
+        var marks: [String: [UInt8]] = [:]
+        for delivery in deliveries {
+            if let mark = delivery.mark { marks[Self.markKey(delivery.driver)] = mark }
+        }
+        var kept = marks.map { KeptState(key: $0.key, bytes: $0.value) }
+        if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
+        guard !turn.records.isEmpty || !kept.isEmpty else { return .kept }
+        do throws(OutboxError) {
+            let dropped = try store.append(
+                OutboxCommit(records: turn.records, kept: kept, wallTime: turn.now.wall))
+            if !dropped.isEmpty {
+                logger.warning(
+                    "the outbox is at its quota; the oldest readings were dropped",
+                    metadata: ["count": "\(dropped.reduce(0) { $0 + $1.count })"])
+            }
+            return .kept
+        } catch {
+            return .refused(SinkError(error.problem == .full ? .full : .storeFailed, detail: error.description))
+        }
+    }
+}
+
+/// What one commit gathers from the pipeline.
+private struct CoreTurn {
+    let now: PipelineTime
+    private(set) var nextSequence: UInt64
+    private(set) var records: [SequencedRecord] = []
+    private(set) var actuations: [Actuation] = []
+    private(set) var notices: [PipelineNotice] = []
+    private(set) var state: [UInt8]?
+
+    init(firstSequence: UInt64) {
+        let wall = WallClock.now()
+        now = PipelineTime(monotonic: SystemTime.monotonic, wall: wall.time, clock: wall.quality)
+        nextSequence = firstSequence
+    }
+
+    mutating func add(_ output: PipelineOutput) {
+        records += output.records
+        nextSequence += UInt64(output.records.count)
+        actuations += output.actuations
+        notices += output.notices
+        state = output.state ?? state
+    }
+}

@@ -1,0 +1,75 @@
+import JSON
+import Outbox
+import Primitives
+import SouthboundAPI
+import Telemetry
+import Uplink
+
+/// The way from a device id to its driver, for commands from the hub and for local actions.
+struct CommandRouter: CommandHandler {
+    let gateway: DeviceID
+    let drivers: [any SouthboundDriver]
+    let store: any OutboxStore
+
+    func perform(_ call: CommandCall, reply: @escaping @Sendable (CommandAnswer) -> Void) {
+        guard call.device != gateway else { return reply(own(call)) }
+        guard let driver = drivers.first(where: { $0.serves(call.device) }) else {
+            return reply(
+                .failed(404, "this gateway has no device \(call.device); check its configuration"))
+        }
+        let command = DeviceCommand(
+            device: call.device, name: call.name, payload: call.payload, deadline: call.deadline)
+        driver.command(command) { outcome in
+            switch outcome {
+            case .executed(let answer): reply(CommandAnswer(status: 200, payload: answer ?? Array("null".utf8)))
+            case .failed(let reason): reply(.failed(500, reason))
+            case .expired(let reason): reply(.failed(504, reason))
+            }
+        }
+    }
+
+    /// A local action goes to the first driver that can do it.
+    func perform(_ actuation: Actuation) throws(DriverError) {
+        var last: DriverError?
+        for driver in drivers {
+            do throws(DriverError) {
+                return try driver.perform(actuation)
+            } catch {
+                switch error.problem {
+                case .notForThisDriver, .unknownTarget: last = last ?? error
+                case .alreadyStarted, .systemRefused, .stopped, .valueNotAllowed, .queueFull: throw error
+                }
+            }
+        }
+        if let last { throw last }
+    }
+
+    /// Methods of the gateway itself.
+    private func own(_ call: CommandCall) -> CommandAnswer {
+        switch call.name {
+        case "ping": return CommandAnswer(status: 200, payload: Array(#"{"pong":true}"#.utf8))
+        case "status":
+            do throws(OutboxError) {
+                let status = try store.status()
+                let answer: JSONValue = [
+                    "epoch": .string(store.epoch.text),
+                    "waiting": .string(String(status.recordCount)),
+                    "waitingBytes": .string(String(status.storedBytes)),
+                    "nextSequence": .string(String(status.nextSequence)),
+                    "undeclared": .string(String(status.undeclaredCount)),
+                ]
+                return CommandAnswer(status: 200, payload: answer.serialized())
+            } catch {
+                return .failed(500, error.description)
+            }
+        default: return .failed(404, "this gateway has no command \(call.name); it knows ping and status")
+        }
+    }
+}
+
+extension CommandAnswer {
+    static func failed(_ status: Int, _ reason: String) -> CommandAnswer {
+        let answer: JSONValue = ["error": .string(reason)]
+        return CommandAnswer(status: status, payload: answer.serialized())
+    }
+}

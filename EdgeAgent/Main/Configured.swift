@@ -1,0 +1,148 @@
+import AgentConfig
+import ArgumentParser
+import ConfigText
+import Connectivity
+import Glibc
+import HubContract
+import LocalMQTT
+import Primitives
+import Uplink
+
+/// The configuration with the files it names read: everything that can be known to be wrong before anything starts.
+struct Configured {
+    var config: AgentConfig
+    let uplink: UplinkSettings
+
+    /// Reads and checks everything; on problems it prints them all and ends with status 1.
+    static func load(_ path: String) throws -> Configured {
+        let text: String
+        do throws(FileProblem) {
+            text = try TextFile.read(path)
+        } catch {
+            Terminal.error("edge-agent: the configuration cannot be read: \(error)")
+            throw ExitCode(1)
+        }
+        let config: AgentConfig
+        do throws(ConfigError) {
+            config = try AgentConfig(toml: text)
+        } catch {
+            for problem in error.problems { Terminal.error("\(path): \(problem)") }
+            throw ExitCode(1)
+        }
+        var problems: [String] = []
+        let loaded = Configured(config, &problems)
+        guard let loaded, problems.isEmpty else {
+            for problem in problems { Terminal.error("\(path): \(problem)") }
+            throw ExitCode(1)
+        }
+        return loaded
+    }
+
+    private init?(_ config: AgentConfig, _ problems: inout [String]) {
+        self.config = config
+        for index in config.brokers.indices {
+            guard let file = config.brokers[index].passwordFile else { continue }
+            do throws(FileProblem) {
+                self.config.brokers[index].mqtt.password = Secret(Array(try TextFile.firstLine(file).utf8))
+            } catch {
+                problems.append("mqtt[\(index)].password_file: \(error)")
+            }
+        }
+        guard let settings = Self.uplink(config.hub, &problems) else { return nil }
+        uplink = settings
+    }
+
+    private static func uplink(_ hub: HubConnection, _ problems: inout [String]) -> UplinkSettings? {
+        guard let account = account(hub, &problems) else { return nil }
+        if let caFile = hub.caFile { checkReadable(caFile, "hub.ca_file", &problems) }
+        var settings = UplinkSettings(
+            hubHost: hub.host, port: hub.port, gateway: account.gateway, credentials: account.credentials,
+            caFile: hub.caFile)
+        settings.accountHost = account.host
+        settings.keepAlive = hub.keepAlive
+        settings.tokenLifetime = hub.tokenLifetime
+        settings.inflightCountMax = hub.inflightBatches
+        settings.link.backoff = Backoff(first: hub.reconnectFirst, most: hub.reconnectMost)
+        return settings
+    }
+
+    private struct Account {
+        let gateway: DeviceID
+        let credentials: UplinkSettings.Credentials
+        let host: String
+    }
+
+    private static func account(_ hub: HubConnection, _ problems: inout [String]) -> Account? {
+        switch hub.credentials {
+        case .certificate(let device, let certificateFile, let keyFile):
+            checkReadable(certificateFile, "hub.certificate_file", &problems)
+            checkReadable(keyFile, "hub.key_file", &problems)
+            return Account(
+                gateway: device, credentials: .certificate(certificateFile: certificateFile, keyFile: keyFile),
+                host: hub.host)
+        case .connectionStringFile(let file):
+            let key = "hub.connection_string_file"
+            do throws(FileProblem) {
+                let text = try TextFile.firstLine(file)
+                do throws(ConnectionStringError) {
+                    let string = try ConnectionString(parsing: text)
+                    guard let device = string.deviceID, let secret = string.sharedAccessKey else {
+                        problems.append("\(key): \(file) needs DeviceId and SharedAccessKey: take a device's string")
+                        return nil
+                    }
+                    return Account(
+                        gateway: device, credentials: .sharedAccessKey(secret),
+                        host: HostName.withoutPort(string.hostName))
+                } catch {
+                    problems.append("\(key): \(file): \(error)")
+                }
+            } catch {
+                problems.append("\(key): \(error)")
+            }
+            return nil
+        }
+    }
+
+    private static func checkReadable(_ path: String, _ key: String, _ problems: inout [String]) {
+        guard access(path, R_OK) != 0 else { return }
+        problems.append("\(key): \(FileProblem(path: path, reason: String(cString: strerror(errno))))")
+    }
+}
+
+/// Why a file cannot be used.
+struct FileProblem: Error, CustomStringConvertible {
+    let path: String
+    let reason: String
+    var description: String { "\(path) cannot be read: \(reason)" }
+}
+
+enum TextFile {
+    /// 1 MiB: nothing that the agent reads whole is larger.
+    static let bytesMax = 1_048_576
+
+    static func read(_ path: String) throws(FileProblem) -> String {
+        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { throw FileProblem(path: path, reason: String(cString: strerror(errno))) }
+        defer { close(descriptor) }
+        var bytes: [UInt8] = []
+        var chunk = [UInt8](repeating: 0, count: 16_384)
+        while true {
+            let count = Glibc.read(descriptor, &chunk, chunk.count)
+            guard count >= 0 else { throw FileProblem(path: path, reason: String(cString: strerror(errno))) }
+            if count == 0 { break }
+            bytes += chunk[..<count]
+            guard bytes.count <= bytesMax else { throw FileProblem(path: path, reason: "it is larger than 1 MiB") }
+        }
+        guard let text = String(validating: bytes, as: UTF8.self) else {
+            throw FileProblem(path: path, reason: "it is not UTF-8 text")
+        }
+        return text
+    }
+
+    /// A secret or a connection string: the first line, which must not be empty.
+    static func firstLine(_ path: String) throws(FileProblem) -> String {
+        let line = try read(path).split(whereSeparator: \.isNewline).first.map(String.init) ?? ""
+        guard !line.isEmpty else { throw FileProblem(path: path, reason: "it is empty") }
+        return line
+    }
+}

@@ -1,0 +1,183 @@
+import BrokerKit
+import Foundation
+import Primitives
+import Telemetry
+import Testing
+
+/// The gateway from sensor to hub and back, as a process among real brokers and a real (pseudo) serial line.
+@Suite(.serialized) struct AgentTests {
+    @Test func readingsFaultsActionsAndCommandsGoTheWholeWay() throws {
+        let bench = try AgentBench()
+        try bench.startSensors()
+        try bench.startAgent()
+        try bench.waitForRecord("a temperature arrives") {
+            if case .reading(let reading) = $0 {
+                reading.device == AgentBench.thermostat && reading.metric == "temperature" && reading.unit == "Cel"
+            } else {
+                false
+            }
+        }
+        try bench.waitForRecord("a voltage arrives") {
+            if case .reading(let reading) = $0 {
+                reading.device == AgentBench.meter && reading.unit == "V"
+            } else {
+                false
+            }
+        }
+        bench.sensors(SIGUSR2)
+        try bench.waitForFault("overheat", .raised)
+        try bench.waitForRecord("the relay is closed by the edge rule") {
+            if case .reading(let reading) = $0 {
+                reading.metric == "relay" && reading.value == .boolean(true)
+            } else {
+                false
+            }
+        }
+        let answer = try bench.call("Reset", on: AgentBench.thermostat, payload: "{}", status: 200)
+        #expect(answer.contains("reset"), "\(answer)")
+        try bench.waitForFault("overheat", .cleared)
+
+        bench.sensors(SIGUSR1)
+        try bench.waitForFault("no-answer", .raised)
+        bench.sensors(SIGUSR1)
+        try bench.waitForFault("no-answer", .cleared)
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    @Test func unknownDeviceAnswers404() throws {
+        let bench = try AgentBench()
+        try bench.startSensors()
+        try bench.startAgent()
+        try bench.waitForRecord("a reading arrives") { _ in true }
+        let stranger = try #require(DeviceID("stranger"))
+        let answer = try bench.call("Reset", on: stranger, payload: "{}", status: 404)
+        #expect(answer == #"{"error":"this gateway has no device stranger; check its configuration"}"# + "\n")
+    }
+
+    @Test func agentKilledAtRandomMomentsLosesNoSequence() throws {
+        let bench = try AgentBench()
+        try bench.startSensors()
+        var random = SeededRandom(seed: 20_261_121)
+        for _ in 0..<6 {
+            try bench.startAgent()
+            usleep(UInt32.random(in: 50_000...900_000, using: &random))
+            #expect(bench.endAgent(SIGKILL) == 128 + SIGKILL)
+        }
+        try bench.startAgent()
+        try bench.waitForRecord("a reading arrives") { _ in true }
+        #expect(bench.endAgent(SIGTERM) == 0)
+        let batches = try bench.batches()
+        #expect(Set(batches.map(\.epoch)).count == 1)
+        let sequences = Set(batches.flatMap(\.records).map(\.sequence))
+        let last = try #require(sequences.max())
+        #expect(sequences == Set(1...last), "every sequence has reached the hub")
+        #expect(batches.allSatisfy { $0.dropped.isEmpty })
+    }
+
+    @Test func hubThatIsDownAtTheStartIsWaitedFor() throws {
+        let bench = try AgentBench()
+        bench.hub.stop()
+        try bench.startSensors()
+        try bench.startAgent()
+        try waitUntil("the log names the hub") {
+            bench.log().contains("Nothing accepts connections at localhost port \(bench.hub.port). Start the hub")
+        }
+        try bench.hub.start()
+        try bench.waitForRecord("a reading arrives") { _ in true }
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    @Test func fullDiskIsNamedAndHealsByItselfWhenTheHubTakesTheBacklog() throws {
+        let bench = try AgentBench()
+        bench.hub.stop()
+        try bench.startSensors()
+        try bench.startAgent(diskMebibytes: 8)
+        try fill(bench.onDisk("ballast"))
+        try waitUntil("the log names the full disk") {
+            bench.log().contains("readings cannot be kept")
+                && bench.log().contains("the disk is full; free some space, and the agent goes on by itself")
+        }
+        try bench.hub.start()
+        try waitUntil("readings are kept again") { bench.log().contains("the outbox takes readings again") }
+        #expect(bench.endAgent(SIGTERM) == 0)
+        let sequences = Set(try bench.batches().flatMap(\.records).map(\.sequence))
+        #expect(sequences == Set(1...(try #require(sequences.max()))))
+    }
+
+    @Test func fullDiskHealsWhenSpaceIsFreed() throws {
+        let bench = try AgentBench()
+        bench.hub.stop()
+        try bench.startSensors()
+        try bench.startAgent(diskMebibytes: 8)
+        try fill(bench.onDisk("ballast"))
+        try waitUntil("the log names the full disk") { bench.log().contains("readings cannot be kept") }
+        #expect(unlink(bench.onDisk("ballast")) == 0)
+        try waitUntil("readings are kept again") { bench.log().contains("the outbox takes readings again") }
+        try bench.hub.start()
+        try bench.waitForRecord("a reading arrives") { _ in true }
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    /// Writes until the disk is full.
+    private func fill(_ path: String) throws {
+        let file = open(path, O_WRONLY | O_CREAT, 0o600)
+        try #require(file >= 0, "\(path): \(String(cString: strerror(errno)))")
+        defer { close(file) }
+        let block = [UInt8](repeating: 0xA5, count: 4096)
+        while write(file, block, block.count) > 0 {}
+        #expect(errno == ENOSPC)
+    }
+
+    @Test func secondAgentOnOneOutboxIsRefused() throws {
+        let bench = try AgentBench()
+        try bench.startAgent()
+        let second = try ChildProcess(
+            try AgentBench.program(), ["run", "--config", bench.configFile], keepsOutput: true,
+            errorFile: bench.folder + "/second.log")
+        #expect(second.exitStatus() == 1)
+        let text = try String(contentsOfFile: bench.folder + "/second.log", encoding: .utf8)
+        #expect(
+            text.hasPrefix(
+                "edge-agent: cannot take the lock in outbox \(bench.folder)/disk/outbox.sqlite: another agent"))
+    }
+
+    struct Call: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let arguments: [String]
+        let status: Int32
+        let errors: [String]
+    }
+
+    static let calls: [Call] = [
+        Call(testDescription: "right", arguments: ["check", "--config", "agent.toml"], status: 0, errors: []),
+        Call(
+            testDescription: "no such file", arguments: ["check", "--config", "nothing.toml"], status: 1,
+            errors: ["the configuration cannot be read", "No such file"]),
+        Call(
+            testDescription: "broken", arguments: ["check", "--config", "broken.toml"], status: 1,
+            errors: ["broken.toml", "hub.port", "outbox.quota"]),
+        Call(
+            testDescription: "files missing", arguments: ["check", "--config", "files.toml"], status: 1,
+            errors: ["hub.connection_string_file: /no/such/file cannot be read", "mqtt[0].password_file: /no/password"]),
+        Call(testDescription: "no option", arguments: ["check"], status: 2, errors: ["--config"]),
+        Call(testDescription: "no such command", arguments: ["dance"], status: 2, errors: ["dance"]),
+    ]
+
+    @Test(arguments: calls) func callEndsWithItsStatusAndSaysEverything(call: Call) throws {
+        let bench = try AgentBench()
+        try bench.write(
+            "[hub]\nhost = \"localhost\"\nport = 99999\nconnection_string_file = \"x\"\n[outbox]\nquota = \"7\"\n"
+                + "[[mqtt]]\nname = \"plant\"\n", to: "broken.toml")
+        try bench.write(
+            "[hub]\nhost = \"localhost\"\nconnection_string_file = \"/no/such/file\"\n"
+                + "[[mqtt]]\nname = \"plant\"\npassword_file = \"/no/password\"\n"
+                + "[[mqtt.subscription]]\ntopic = \"plant/{device}/state\"\n", to: "files.toml")
+        let arguments = call.arguments.map { $0.hasSuffix(".toml") ? "\(bench.folder)/\($0)" : $0 }
+        let errorFile = bench.folder + "/errors"
+        let process = try ChildProcess(try AgentBench.program(), arguments, keepsOutput: true, errorFile: errorFile)
+        let status = process.exitStatus()
+        let errors = (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? ""
+        #expect(status == call.status, "\(errors)")
+        for words in call.errors { #expect(errors.contains(words), "\(errors)") }
+    }
+}
