@@ -121,7 +121,8 @@ public struct GroupBuilder: ~Copyable {
         guard let current = open[stamp.partition], stamp.chunkSerial != current.serial else { return }
         stamp.chunkSerial = current.serial
         stamp.originIndex = current.originCount
-        open[stamp.partition]?.chunk.bytes.writeBytes(stamp.originEntry)
+        // As raw bytes: the generic way copies byte by byte.
+        stamp.originEntry.withUnsafeBytes { _ = open[stamp.partition]?.chunk.bytes.writeBytes($0) }
         open[stamp.partition]?.originCount += 1
         byteCount += stamp.originEntry.count
     }

@@ -9,8 +9,8 @@ import Sessions
 /// A group is sealed at the end of the loop's turn when none is on its way; otherwise events go on collecting until the
 /// one before is durable. So the slower the disk, the larger the groups. Never leaves its loop.
 final class LoopShard {
-    /// Groups on their way to the disk at a time. Two let the log's thread find the next one waiting.
-    static let inFlightMax = 2
+    /// Groups on their way to the disk at a time. One makes the largest groups: fewer syncs, rows and answers a message.
+    static let inFlightMax = 1
 
     private struct InFlight {
         let group: AppendGroup

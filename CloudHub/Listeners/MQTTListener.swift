@@ -72,6 +72,8 @@ public final class MQTTListener: Sendable {
             .childChannelOption(
                 .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 1024, maximum: 65_536)
             )
+            // One read a turn: what is left makes the socket ready again, and mostly nothing is.
+            .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
                 guard shared.connectionOpens() else { return channel.close() }
                 guard let shard = byLoop[ObjectIdentifier(channel.eventLoop)]?.value else {

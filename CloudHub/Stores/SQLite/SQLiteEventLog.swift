@@ -24,7 +24,8 @@ public final class SQLiteEventLog: EventLog {
         /// How long to wait before a failed commit is tried again. Default 1 s.
         public var probeInterval = Duration.seconds(1)
         public var pageBytes = 16_384
-        public var cacheKiB = 8192
+        /// SQLite's page cache for the writer, which reads next to nothing: a small one stays in the processor's cache.
+        public var cacheKiB = 1024
         /// SQLite's own limit of the file; `nil` is none.
         public var pageCountMax: Int?
 

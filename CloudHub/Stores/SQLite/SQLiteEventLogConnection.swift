@@ -5,6 +5,8 @@ import GRDBSQLite
 /// are, so that an event is copied once into the database's page. Used by one thread at a time.
 final class LogConnection {
     private let handle: OpaquePointer
+    /// Pages in the write-ahead log after the last commit. Its file says nothing: it keeps its size and is written over.
+    private let walPages: UnsafeMutablePointer<Int32>
 
     init(path: String, isReadOnly: Bool) throws(EventLogError) {
         var opened: OpaquePointer?
@@ -15,11 +17,28 @@ final class LogConnection {
             throw EventLogError(.storage, doing: "open the event log", detail: String(cString: sqlite3_errstr(status)))
         }
         handle = opened
+        walPages = .allocate(capacity: 1)
+        walPages.initialize(to: 0)
         sqlite3_busy_timeout(handle, 5000)
         sqlite3_extended_result_codes(handle, 1)
     }
 
-    deinit { sqlite3_close_v2(handle) }
+    deinit {
+        sqlite3_close_v2(handle)
+        walPages.deallocate()
+    }
+
+    /// From now on `walPageCount` is kept; SQLite no longer checkpoints by itself.
+    func countWALPages() {
+        let record: @convention(c) (UnsafeMutableRawPointer?, OpaquePointer?, UnsafePointer<CChar>?, Int32) -> Int32 = {
+            context, _, _, pages in
+            context?.storeBytes(of: pages, as: Int32.self)
+            return SQLITE_OK
+        }
+        sqlite3_wal_hook(handle, record, walPages)
+    }
+
+    var walPageCount: Int { Int(walPages.pointee) }
 
     func execute(_ sql: String, doing: String) throws(EventLogError) {
         guard sqlite3_exec(handle, sql, nil, nil, nil) == SQLITE_OK else { throw error(doing: doing) }
@@ -75,6 +94,7 @@ final class LogConnection {
         let mode = kind == .passive ? SQLITE_CHECKPOINT_PASSIVE : SQLITE_CHECKPOINT_TRUNCATE
         let status = sqlite3_wal_checkpoint_v2(handle, nil, mode, &frames, &moved)
         guard status == SQLITE_OK || status == SQLITE_BUSY else { throw error(doing: "checkpoint the event log") }
+        if moved == frames { walPages.pointee = 0 }
         return (Int(frames), Int(moved))
     }
 

@@ -50,7 +50,7 @@ enum LogSchema {
         let doing = "open the event log"
         try connection.execute("PRAGMA page_size = \(options.pageBytes)", doing: doing)
         try connection.execute("PRAGMA journal_mode = WAL; PRAGMA synchronous = FULL", doing: doing)
-        try connection.execute("PRAGMA wal_autocheckpoint = 0", doing: doing)
+        connection.countWALPages()
         try connection.execute("PRAGMA cache_size = -\(options.cacheKiB)", doing: doing)
         let synchronous = try connection.integer("PRAGMA synchronous")
         guard synchronous == 2 else {

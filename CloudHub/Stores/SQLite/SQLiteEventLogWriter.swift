@@ -55,7 +55,7 @@ final class LogWriter {
                 maintain()
                 nextMaintenance = Date(timeIntervalSinceNow: 10)
             } else {
-                checkpoint(above: options.walBytesMax)
+                checkpoint(abovePages: options.walBytesMax / options.pageBytes)
             }
         }
         refuseRest()
@@ -216,13 +216,12 @@ final class LogWriter {
             if connection.isInTransaction { try? connection.execute("ROLLBACK", doing: "take back a failed delete") }
             environment.logger.warning("old events could not be deleted", metadata: ["reason": "\(error)"])
         }
-        checkpoint(above: 0)
+        checkpoint(abovePages: 0)
     }
 
     /// Readers hold their snapshot only for one read, so what one leaves behind the next call takes.
-    private func checkpoint(above bytes: Int) {
-        let size = LogReserve.size(of: environment.path + "-wal")
-        guard size > bytes, size > 0 else { return }
+    private func checkpoint(abovePages pages: Int) {
+        guard connection.walPageCount > pages else { return }
         do throws(EventLogError) {
             let result = try connection.checkpoint(.passive)
             if result.frames > 0 { shared.count { $0.checkpoints += 1 } }

@@ -18,6 +18,11 @@ struct Program {
         options.key = key
         options.listener.port = port
         options.logger = Logger(label: "bare-hub", factory: { StreamLogHandler.standardError(label: $0) })
+        // For trying out the store: BARE_HUB_PAGE_BYTES, BARE_HUB_WAL_BYTES, BARE_HUB_CACHE_KIB.
+        let environment = ProcessInfo.processInfo.environment
+        if let bytes = environment["BARE_HUB_PAGE_BYTES"].flatMap(Int.init) { options.log.pageBytes = bytes }
+        if let bytes = environment["BARE_HUB_WAL_BYTES"].flatMap(Int.init) { options.log.walBytesMax = bytes }
+        if let size = environment["BARE_HUB_CACHE_KIB"].flatMap(Int.init) { options.log.cacheKiB = size }
         let hub = try await BareHub(folder: arguments[1], tls: arguments[4], options: options)
         FileHandle.standardOutput.write(Data("bare-hub ready \(hub.port)\n".utf8))
         signal(SIGTERM, SIG_IGN)

@@ -291,6 +291,7 @@ int main(int count, char **values) {
     tls = SSL_CTX_new(TLS_client_method());
     if (arguments.tls12) SSL_CTX_set_max_proto_version(tls, TLS1_2_VERSION);
     SSL_CTX_set_mode(tls, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER);
+    SSL_CTX_set_read_ahead(tls, 1);  // one read call for a whole record
     epoll = epoll_create1(0);
     long resident_before = 0, resident_after = 0;
     cpu_seconds(arguments.server_pid, &resident_before);
