@@ -166,7 +166,8 @@ let package = Package(
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubConfig", "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
                 "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
-                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging, argumentParser,
+                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
+                argumentParser,
             ]),
 
         // Tests mirror the rooms.
@@ -184,7 +185,8 @@ let package = Package(
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                logging,
             ]),
         tests(
             "CRM", "Tests/CloudHub/CRMTests",
@@ -258,7 +260,8 @@ let package = Package(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         program(
-            "bare-hub", "Tests/Benchmarks/BareHub", ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+            "bare-hub", "Tests/Benchmarks/BareHub",
+            ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
         room(
             "FieldKit", "Tests/Support/FieldKit",

@@ -45,7 +45,9 @@ import Testing
         let sample = try Self.sample()
         let planted = sample.replacingOccurrences(of: "[outbox]", with: "[outbox]\nno_such_key = 1")
         let error = #expect(throws: ConfigError.self) { try AgentConfig(toml: planted) }
-        #expect(error?.description.contains("outbox.no_such_key: is not a known key; known in [outbox]: path, quota") == true)
+        #expect(
+            error?.description.contains("outbox.no_such_key: is not a known key; known in [outbox]: path, quota")
+                == true)
     }
 
     // MARK: bad files
