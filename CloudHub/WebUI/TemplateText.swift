@@ -73,7 +73,7 @@ enum TemplateText {
         {{#isDoubtful}} <span class="badge doubtful">{{quality}}</span>{{/isDoubtful}}</dd></div>
         {{/metrics}}
         </dl>
-        {{#lastActivity}}<p class="note">last heard {{lastActivity}}</p>{{/lastActivity}}
+        {{#wasHeard}}<p class="note">last heard {{lastActivity}}</p>{{/wasHeard}}
         </li>
         {{/devices}}
         </ul>

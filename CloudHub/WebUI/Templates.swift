@@ -49,7 +49,8 @@ struct Templates: Sendable {
             [
                 "id": row.id, "gateway": row.gateway, "hasGateway": !row.gateway.isEmpty,
                 "state": row.isEnabled ? (row.isConnected ? "connected" : "offline") : "disabled",
-                "lastActivity": row.lastActivity, "metrics": row.metrics.map(metricModel),
+                "lastActivity": row.lastActivity, "wasHeard": !row.lastActivity.isEmpty,
+                "metrics": row.metrics.map(metricModel),
             ]
         }
         return ["devices": devices, "hasNone": rows.isEmpty]
