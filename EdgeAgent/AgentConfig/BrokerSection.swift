@@ -4,7 +4,7 @@ import Primitives
 
 enum BrokerSection {
     static func read(_ section: ConfigSection, _ devices: KnownDevices) -> BrokerSettings {
-        let name = section.requiredText("name", expected: "a name for this broker") ?? "mqtt"
+        let name = devices.driverName(section, expected: "a name for this broker") ?? "mqtt"
         let host = section.text("host", default: "127.0.0.1", expected: "a host name or an address")
         var mqtt = LocalMQTTConfig(
             name: name, host: host, port: UInt16(section.integer("port", default: 1883, in: 1...65_535)),
@@ -13,7 +13,8 @@ enum BrokerSection {
         mqtt.keepAlive = section.duration("keep_alive", default: mqtt.keepAlive, in: .seconds(5) ... .seconds(3600))
         mqtt.payloadBytesMax =
             section.bytes(
-                "payload_max", default: ByteCount(bytes: mqtt.payloadBytesMax), in: ByteCount(bytes: 1) ... .kibibytes(256)
+                "payload_max", default: ByteCount(bytes: mqtt.payloadBytesMax),
+                in: ByteCount(bytes: 1) ... .kibibytes(256)
             ).bytes
         mqtt.readingsPerMessageMax = section.integer(
             "readings_per_message_max", default: mqtt.readingsPerMessageMax, in: 1...4096)
@@ -21,14 +22,15 @@ enum BrokerSection {
             "reconnect_most", default: mqtt.reconnectMost, in: .milliseconds(50) ... .seconds(3600))
         mqtt.reconnectFirst = section.duration(
             "reconnect_first", default: min(mqtt.reconnectFirst, mqtt.reconnectMost),
-            in: .milliseconds(50) ... mqtt.reconnectMost)
-        mqtt.topics = section.sections("subscription", countMax: 256).compactMap(mapping)
+            in: .milliseconds(50)...mqtt.reconnectMost)
+        let subscriptions = section.sections("subscription", countMax: 256)
+        mqtt.topics = subscriptions.compactMap(mapping)
         mqtt.commands = section.sections("command", countMax: 1024).compactMap(route)
         for device in mqtt.topics.compactMap(\.device) {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(mqtt.problems(), in: section)
+        DriverProblems.note(mqtt.problems(), in: section, isWhole: mqtt.topics.count == subscriptions.count, "topics")
         return BrokerSettings(
             mqtt: mqtt, passwordFile: section.optionalText("password_file", expected: "the path of a file"))
     }
@@ -87,8 +89,14 @@ enum DriverProblems {
         "topics": "subscription", "commands": "command", "units": "unit", "registers": "register", "unit_id": "unit",
     ]
 
-    static func note(_ problems: [(key: String, problem: String)], in section: ConfigSection) {
-        for (key, problem) in problems { section.problem(path(key), expected: problem) }
+    /// - Parameter isWhole: whether every table of `list` could be read. When not, what is said about the list would be
+    ///   about what is left of it, with wrong indexes; it is left out.
+    static func note(
+        _ problems: [(key: String, problem: String)], in section: ConfigSection, isWhole: Bool, _ list: String
+    ) {
+        for (key, problem) in problems where isWhole || !key.hasPrefix(list) {
+            section.problem(path(key), expected: problem)
+        }
     }
 
     /// `units[0].registers[2].type` is `unit[1].register[3].type` in the file: lists count from 1 there.

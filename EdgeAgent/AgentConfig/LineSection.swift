@@ -13,10 +13,11 @@ enum LineSection {
     ]
 
     static func read(_ section: ConfigSection, _ devices: KnownDevices) -> ModbusConfig {
-        let name = section.requiredText("name", expected: "a name for this line") ?? "modbus"
+        let name = devices.driverName(section, expected: "a name for this line") ?? "modbus"
         let interval = section.duration(
             "poll_interval", default: .seconds(1), in: .milliseconds(50) ... .seconds(86_400))
-        let units = section.sections("unit", countMax: 247).compactMap { unit($0, interval) }
+        let tables = section.sections("unit", countMax: 247)
+        let units = tables.compactMap { unit($0, interval) }
         var line = ModbusConfig(name: name, line: wire(section), units: units)
         line.responseTimeout = section.duration(
             "response_timeout", default: line.responseTimeout, in: .milliseconds(10) ... .seconds(10))
@@ -28,13 +29,15 @@ enum LineSection {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(line.problems(), in: section)
+        DriverProblems.note(line.problems(), in: section, isWhole: units.count == tables.count, "units")
         return line
     }
 
     private static func wire(_ section: ConfigSection) -> ModbusConfig.Line {
         if section.has("host") {
-            if section.has("port") { section.problem("port is a serial device and host a TCP address: give one of them") }
+            if section.has("port") {
+                section.problem("port is a serial device and host a TCP address: give one of them")
+            }
             let host = section.optionalText("host", expected: "a host name or an address") ?? ""
             return .tcp(host: host, port: UInt16(section.integer("tcp_port", default: 502, in: 1...65_535)))
         }
@@ -49,13 +52,14 @@ enum LineSection {
     private static func unit(_ section: ConfigSection, _ interval: Duration) -> ModbusUnit? {
         let device = section.required("device", expected: "a device id") { DeviceID($0) }
         let id = section.integer("unit", default: 1, in: 0...255)
-        let registers = section.sections("register", countMax: 1000).compactMap(register)
+        let tables = section.sections("register", countMax: 1000)
+        let registers = tables.compactMap(register)
         let pollInterval = section.duration(
             "poll_interval", default: interval, in: .milliseconds(50) ... .seconds(86_400))
         let gapMax = section.integer("gap_max", default: 8, in: 0...100)
         let blockLengthMax = section.integer("block_length_max", default: 120, in: 1...125)
         let commands = section.sections("command", countMax: 64).compactMap(command)
-        guard let device else { return nil }
+        guard let device, registers.count == tables.count else { return nil }
         var unit = ModbusUnit(device: device, unitID: UInt8(id), registers: registers)
         unit.pollInterval = pollInterval
         unit.gapMax = gapMax
@@ -67,7 +71,9 @@ enum LineSection {
     private static func register(_ section: ConfigSection) -> ModbusRegister? {
         let metric = section.requiredText("metric", expected: "the name of the value")
         let address = section.optionalInteger("address", in: 0...65_535)
-        if !section.has("address") { section.problem("address", expected: "is missing; expected 0 to 65535, as on the wire") }
+        if !section.has("address") {
+            section.problem("address", expected: "is missing; expected 0 to 65535, as on the wire")
+        }
         let table = section.choice(
             "table", default: ModbusRegister.Table.holding,
             ["holding": .holding, "input": .input, "coil": .coil, "discrete": .discrete])
