@@ -86,6 +86,13 @@ final class ListenerShared: Sendable {
             "a subscription was refused", metadata: ["device": "\(device)", "reason": "\(sentence)"])
     }
 
+    func foreignChildRefused(_ child: DeviceID, gateway: DeviceID?) {
+        guard mayComplain(about: "child \(gateway?.text ?? "")") else { return }
+        dependencies.logger.warning(
+            "a gateway asked for a device that is not its child; create the device with --parent, or correct the gateway",
+            metadata: ["gateway": "\(gateway?.text ?? "")", "child": "\(child)"])
+    }
+
     func undeliverable(_ topic: String, device: HubIdentity?) {
         guard mayComplain(about: "undeliverable") else { return }
         dependencies.logger.error(
