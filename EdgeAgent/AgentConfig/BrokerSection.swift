@@ -23,14 +23,14 @@ enum BrokerSection {
         mqtt.reconnectFirst = section.duration(
             "reconnect_first", default: min(mqtt.reconnectFirst, mqtt.reconnectMost),
             in: .milliseconds(50)...mqtt.reconnectMost)
-        let subscriptions = section.sections("subscription", countMax: 256)
-        mqtt.topics = subscriptions.compactMap(mapping)
+        let mappings = section.sections("subscription", countMax: 256).map(mapping)
+        mqtt.topics = mappings.compactMap(\.self)
         mqtt.commands = section.sections("command", countMax: 1024).compactMap(route)
         for device in mqtt.topics.compactMap(\.device) {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(mqtt.problems(), in: section, isWhole: mqtt.topics.count == subscriptions.count, "topics")
+        DriverProblems.note(mqtt.problems(), in: section, "topics", isRead: mappings.map { $0 != nil })
         return BrokerSettings(
             mqtt: mqtt, passwordFile: section.optionalText("password_file", expected: "the path of a file"))
     }
@@ -89,14 +89,25 @@ enum DriverProblems {
         "topics": "subscription", "commands": "command", "units": "unit", "registers": "register", "unit_id": "unit",
     ]
 
-    /// - Parameter isWhole: whether every table of `list` could be read. When not, what is said about the list would be
-    ///   about what is left of it, with wrong indexes; it is left out.
+    /// - Parameters:
+    ///   - list: the member whose elements were read from tables.
+    ///   - isRead: for each table whether it could be read. What could not be was named already, and the check does not
+    ///     know of it: it counts only the others.
     static func note(
-        _ problems: [(key: String, problem: String)], in section: ConfigSection, isWhole: Bool, _ list: String
+        _ problems: [(key: String, problem: String)], in section: ConfigSection, _ list: String, isRead: [Bool]
     ) {
-        for (key, problem) in problems where isWhole || !key.hasPrefix(list) {
-            section.problem(path(key), expected: problem)
+        let places = isRead.indices.filter { isRead[$0] }
+        for (key, problem) in problems where key != list || places.count == isRead.count {
+            section.problem(path(placed(key, list, places)), expected: problem)
         }
+    }
+
+    /// `key` with the index that its element of `list` has among all tables.
+    private static func placed(_ key: String, _ list: String, _ places: [Int]) -> String {
+        guard key.hasPrefix(list + "["), let end = key.firstIndex(of: "]"),
+            let index = Int(key[..<end].dropFirst(list.count + 1)), places.indices.contains(index)
+        else { return key }
+        return "\(list)[\(places[index])\(key[end...])"
     }
 
     /// `units[0].registers[2].type` is `unit[1].register[3].type` in the file: lists count from 1 there.

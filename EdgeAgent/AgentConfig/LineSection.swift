@@ -16,8 +16,8 @@ enum LineSection {
         let name = devices.driverName(section, expected: "a name for this line") ?? "modbus"
         let interval = section.duration(
             "poll_interval", default: .seconds(1), in: .milliseconds(50) ... .seconds(86_400))
-        let tables = section.sections("unit", countMax: 247)
-        let units = tables.compactMap { unit($0, interval) }
+        let read = section.sections("unit", countMax: 247).map { unit($0, interval) }
+        let units = read.compactMap(\.self)
         var line = ModbusConfig(name: name, line: wire(section), units: units)
         line.responseTimeout = section.duration(
             "response_timeout", default: line.responseTimeout, in: .milliseconds(10) ... .seconds(10))
@@ -29,7 +29,7 @@ enum LineSection {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(line.problems(), in: section, isWhole: units.count == tables.count, "units")
+        DriverProblems.note(line.problems(), in: section, "units", isRead: read.map { $0 != nil })
         return line
     }
 
@@ -52,14 +52,13 @@ enum LineSection {
     private static func unit(_ section: ConfigSection, _ interval: Duration) -> ModbusUnit? {
         let device = section.required("device", expected: "a device id") { DeviceID($0) }
         let id = section.integer("unit", default: 1, in: 0...255)
-        let tables = section.sections("register", countMax: 1000)
-        let registers = tables.compactMap(register)
+        let registers = section.sections("register", countMax: 1000).compactMap(register)
         let pollInterval = section.duration(
             "poll_interval", default: interval, in: .milliseconds(50) ... .seconds(86_400))
         let gapMax = section.integer("gap_max", default: 8, in: 0...100)
         let blockLengthMax = section.integer("block_length_max", default: 120, in: 1...125)
         let commands = section.sections("command", countMax: 64).compactMap(command)
-        guard let device, registers.count == tables.count else { return nil }
+        guard let device else { return nil }
         var unit = ModbusUnit(device: device, unitID: UInt8(id), registers: registers)
         unit.pollInterval = pollInterval
         unit.gapMax = gapMax
