@@ -16,18 +16,19 @@ demo: setup tools
 # The whole suite: unit and golden tests, then the black-box tests on real parts.
 test: setup tools venv
 	$(BUILD) --build-tests
-	$(SWIFT) test -c $(CONFIG) --skip-build --no-parallel
-	Tests/Fuzz/run.sh 20
-	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -x --durations=10 Tests/EndToEnd Tests/Compatibility
+	Tests/Support/run-suites $(CONFIG)
+	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q --durations=10 Tests/EndToEnd Tests/Compatibility
 
 # The subset for working: everything in one process, no venv, no program started but local brokers.
 test-fast: setup tools
-	$(SWIFT) test -c $(CONFIG) --skip "Certificates|Slow"
+	$(BUILD) --build-tests
+	Tests/Support/run-suites $(CONFIG) '^[B-Z]'
 
 lint: setup-lint
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
 	sh -n Tests/Support/setup Tests/Support/tools
-	python3 -m compileall -q Deploy/dev Tests/EndToEnd Tests/Compatibility Tests/Support
+	python3 -m compileall -q -f Deploy/dev Tests
+	find Deploy/dev Tests -name __pycache__ -prune -exec rm -r {} +
 
 format:
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests

@@ -43,6 +43,7 @@ let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", p
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
+let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
@@ -165,7 +166,8 @@ let package = Package(
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubConfig", "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
                 "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
-                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, unixSignals, logging, argumentParser,
+                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
+                argumentParser,
             ]),
 
         // Tests mirror the rooms.
@@ -183,7 +185,8 @@ let package = Package(
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives", logging,
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                logging,
             ]),
         tests(
             "CRM", "Tests/CloudHub/CRMTests",
@@ -257,7 +260,8 @@ let package = Package(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         program(
-            "bare-hub", "Tests/Benchmarks/BareHub", ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+            "bare-hub", "Tests/Benchmarks/BareHub",
+            ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
         room(
             "FieldKit", "Tests/Support/FieldKit",

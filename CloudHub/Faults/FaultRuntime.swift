@@ -106,14 +106,18 @@ public final class FaultRuntime: Sendable {
         guard let change = pass.change(now: now, interval: Self.idleCommitInterval) else { return }
         var backoff = Backoff(first: .milliseconds(100), most: .seconds(10))
         var random = SystemRandomNumberGenerator()
+        var isWaiting = false
         while true {
             do {
                 let rows = try await store.commit(change)
                 pass.committed(now: now)
+                if isWaiting { logger.notice("faults are stored again") }
                 if rows > 0 { queued.withLock { $0 }?() }
                 return
             } catch {
-                logger.error("faults cannot be stored yet", metadata: ["error": "\(error)"])
+                // Said once: the log may be on the disk that is full.
+                if !isWaiting { logger.error("faults cannot be stored yet", metadata: ["reason": "\(error)"]) }
+                isWaiting = true
                 guard !Task.isCancelled else { return }
                 try? await Task.sleep(for: backoff.next(using: &random))
             }

@@ -56,24 +56,41 @@ final class ListenerShared: Sendable {
             ])
     }
 
-    func closes(_ reason: DisconnectReason, device: HubIdentity?) {
+    func closes(_ reason: DisconnectReason, device: HubIdentity?, from address: SocketAddress?) {
+        let address = address?.ipAddress ?? "unknown"
         let metadata: Logger.Metadata = [
             "device": "\(device?.description ?? "before CONNECT")", "reason": "\(reason.sentence)",
+            "address": "\(address)",
         ]
         switch reason {
         case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .deviceDisabled, .deviceRemoved,
             .credentialsChanged:
             dependencies.logger.debug("connection closed", metadata: metadata)
         case .keepAliveExpired, .takenOver, .protocolViolation, .refused, .tooSlow:
-            guard mayComplain(about: "close \(device?.description ?? "")") else { return }
+            guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }
             dependencies.logger.warning("connection closed", metadata: metadata)
         }
+    }
+
+    /// The records are acknowledged and kept apart: they would never be taken, however often they came.
+    func quarantined(_ count: Int, _ reason: String, gateway: HubIdentity) {
+        guard mayComplain(about: "quarantine \(gateway)") else { return }
+        dependencies.logger.warning(
+            "records were quarantined",
+            metadata: ["device": "\(gateway)", "records": "\(count)", "reason": "\(reason)"])
     }
 
     func subscriptionRefused(_ sentence: String, device: HubIdentity) {
         guard mayComplain(about: "subscribe \(device)") else { return }
         dependencies.logger.warning(
             "a subscription was refused", metadata: ["device": "\(device)", "reason": "\(sentence)"])
+    }
+
+    func foreignChildRefused(_ child: DeviceID, gateway: DeviceID?) {
+        guard mayComplain(about: "child \(gateway?.text ?? "")") else { return }
+        dependencies.logger.warning(
+            "a gateway asked for a device that is not its child; create the device with --parent, or correct the gateway",
+            metadata: ["gateway": "\(gateway?.text ?? "")", "child": "\(child)"])
     }
 
     func undeliverable(_ topic: String, device: HubIdentity?) {

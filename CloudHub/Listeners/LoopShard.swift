@@ -80,12 +80,22 @@ final class LoopShard {
         collecting.removeAll(keepingCapacity: true)
         groupNumber += 1
         counts.groups += 1
-        inFlight.append(InFlight(group: group, waiting: waiting))
+        let isEarly = PlantedBug.hubAcknowledgesBeforeCommit.isPlanted
+        if isEarly { acknowledge(waiting) }
+        inFlight.append(InFlight(group: group, waiting: isEarly ? [] : waiting))
         inFlightBytes += bytes
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         let loop = eventLoop
-        log.append(group) { result in
-            loop.execute { bound.value.completed(result) }
+        let log = log
+        let append: @Sendable () -> Void = {
+            log.append(group) { result in
+                loop.execute { bound.value.completed(result) }
+            }
+        }
+        if isEarly {
+            loop.scheduleTask(in: .milliseconds(200), append)
+        } else {
+            append()
         }
     }
 

@@ -63,7 +63,7 @@ extension MQTTConnection {
         switch session.connectRefused(.notAuthorized) {
         case .refuse(let answer, _):
             send(.connAck(answer))
-            close(.refused("CONNECT"))
+            close(.refused("CONNECT"), isLogged: true)
         case .close(let reason): close(reason.disconnectReason)
         case .ignore: break
         }
@@ -120,7 +120,9 @@ extension MQTTConnection {
         let loss = session.connectionLost()
         guard let attached else { return }
         let reason = closeReason ?? .connectionLost
-        if closeReason == nil { shared.closes(reason, device: attached.dispatch.identity) }
+        if closeReason == nil {
+            shared.closes(reason, device: attached.dispatch.identity, from: context?.remoteAddress)
+        }
         if case .publishWill(let will) = loss, let bag = attached.willBag {
             let text = bag.isEmpty ? "iothub-MessageType=Will" : bag + "&iothub-MessageType=Will"
             Array(text.utf8).withUnsafeBytes { bag in

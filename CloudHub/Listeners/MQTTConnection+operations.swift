@@ -1,5 +1,6 @@
 import EventLog
 import HubContract
+import Ingest
 import MQTTCodec
 import MQTTSession
 import NIOCore
@@ -16,6 +17,10 @@ extension MQTTConnection {
         let services = shared.dependencies.services
         let body = Array(payload.readableBytesView)
         let child = who == attached?.dispatch.identity ? nil : who
+        if let child, !shared.dependencies.intake.maySpeak(link.identity.device, for: child.device) {
+            refuseForeign(child, operation, ticket)
+            return
+        }
         switch operation {
         case .twinGet(let rid):
             services.twinRequested(who) { answer in
@@ -28,6 +33,17 @@ extension MQTTConnection {
         case .methodAnswer(let status, let rid):
             services.methodAnswered(who, rid: rid, status: status, payload: body)
             settle(ticket)
+        }
+    }
+
+    /// A gateway asked about a device that is not its child: 404, as for one that does not exist, and no closed
+    /// connection, because its other children must not suffer.
+    private func refuseForeign(_ child: HubIdentity, _ operation: DeviceOperation, _ ticket: PublishTicket?) {
+        shared.foreignChildRefused(child.device, gateway: attached?.dispatch.identity.device)
+        switch operation {
+        case .twinGet(let rid), .reportedPatch(let rid, _):
+            twinAnswered(TwinAnswer(status: 404, version: nil, body: []), rid: rid, child: child, ticket)
+        case .methodAnswer: settle(ticket)
         }
     }
 

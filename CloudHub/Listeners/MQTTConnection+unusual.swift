@@ -35,6 +35,8 @@ extension MQTTConnection {
             shard.builder.appendEmptyBatch(stamp, batch: mark)
         }
         if let receipt = verdict.receipt { awaitCommit(nil, receipt: receipt) }
+        let refused = verdict.quarantined.map { [$0] } ?? verdict.mark?.quarantined ?? []
+        if let first = refused.first { complain(of: first, count: refused.count) }
     }
 
     /// A child's event through the `$fieldline/` extension: it goes into the gateway's partition, as the child's.
@@ -46,11 +48,17 @@ extension MQTTConnection {
             append(source: .telemetry, bag: bagText, body: publish.payload)
             stamp = own
         } else {
-            shard.builder.quarantine(
-                shared.dependencies.intake.foreignChild(
-                    child, gateway: identity.device, body: Array(publish.payload.readableBytesView)))
+            let record = shared.dependencies.intake.foreignChild(
+                child, gateway: identity.device, body: Array(publish.payload.readableBytesView))
+            shard.builder.quarantine(record)
+            complain(of: record, count: 1)
         }
         awaitCommit(ticket)
+    }
+
+    private func complain(of record: QuarantinedRecord, count: Int) {
+        guard let identity = attached?.dispatch.identity else { return }
+        shared.quarantined(count, record.reason, gateway: identity)
     }
 
     private func append(source: EventSource, bag: String, body: ByteBuffer) {

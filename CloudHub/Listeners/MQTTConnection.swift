@@ -48,6 +48,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var collectedReceipts: [[UInt8]] = []
     private(set) var closeReason: DisconnectReason?
     let acceptedAt: MonotonicInstant
+    private static let heldTimerInterval = Duration.seconds(5)
 
     init(shard: LoopShard, shared: ListenerShared) {
         self.shard = shard
@@ -283,13 +284,13 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     /// Ends the connection; only the first reason counts.
-    func close(_ reason: DisconnectReason) {
+    func close(_ reason: DisconnectReason, isLogged: Bool = false) {
         guard !isClosing else { return }
         isClosing = true
         closeReason = reason
         shard.counts.closesByReason[reason.label, default: 0] += 1
         _ = session.closeRequested()
-        shared.closes(reason, device: attached?.dispatch.identity)
+        if !isLogged { shared.closes(reason, device: attached?.dispatch.identity, from: context?.remoteAddress) }
         context?.close(promise: nil)
     }
 
@@ -308,6 +309,11 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         let now = shard.now
         if let expiry = attached?.expiresAt, now >= expiry {
             close(.tokenExpired)
+            return
+        }
+        // Whoever is not read cannot be blamed for silence.
+        if isReadHeld, shard.isFull {
+            arm(now + Self.heldTimerInterval)
             return
         }
         switch session.timerFired(now: now) {

@@ -58,7 +58,8 @@ struct HubRooms: Sendable {
             desk: desk, pages: pages,
             serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
             health: health,
-            httpClient: HTTPClient(eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
+            httpClient: HTTPClient(
+                eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
     }
 
     func close() async {

@@ -4,6 +4,7 @@ import Control
 import Devices
 import EventLog
 import Faults
+import Glibc
 import Health
 import HubConfig
 import Hummingbird
@@ -129,10 +130,13 @@ struct HubServer {
     ) async throws -> Value {
         do {
             return try await start()
+        } catch let error as IOError {
+            throw CommandFailure.failed(
+                "the \(name) listener cannot be opened at \(address): \(String(cString: strerror(error.errnoCode))); "
+                    + "stop what uses that address, or choose another")
         } catch {
             throw CommandFailure.failed(
-                "the \(name) listener cannot be opened at \(address): \(error); stop what uses that port, or choose another"
-            )
+                "the \(name) listener cannot be opened at \(address): \(error); choose an address of this machine")
         }
     }
 

@@ -29,13 +29,13 @@ struct CloudHubProgram: AsyncParsableCommand {
             Glibc.exit(failure.status)
         } catch {
             let status = exitCode(for: error)
-            let text = fullMessage(for: error)
             if status == .success {
-                StandardStream.output(text)
+                StandardStream.output(fullMessage(for: error))
                 Glibc.exit(0)
             }
-            StandardStream.error(text)
-            Glibc.exit(status == .validationFailure ? 2 : 1)
+            let isWrongCall = status == .validationFailure
+            StandardStream.error(isWrongCall ? fullMessage(for: error) : "cloud-hub: \(error)")
+            Glibc.exit(isWrongCall ? 2 : 1)
         }
     }
 }

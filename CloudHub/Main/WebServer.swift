@@ -5,15 +5,21 @@ import HummingbirdTLS
 import Logging
 import NIOCore
 import NIOSSL
+import ServiceLifecycle
 import Synchronization
 
 /// One HTTP listener: it binds in `start` and serves until `stop`.
 final class WebServer: Sendable {
     let port: Int
+    /// Requests that are being answered when the hub stops may take this long.
+    private static let drainTimeMax = Duration.seconds(2)
+
+    private let services: ServiceGroup
     private let task: Task<Void, Never>
 
-    private init(port: Int, task: Task<Void, Never>) {
+    private init(port: Int, services: ServiceGroup, task: Task<Void, Never>) {
         self.port = port
+        self.services = services
         self.task = task
     }
 
@@ -30,19 +36,22 @@ final class WebServer: Sendable {
                 address: .hostname(address.host, port: address.port), serverName: "fieldline"),
             onServerRunning: { channel in opened.resolve(.success(channel.localAddress?.port ?? address.port)) },
             eventLoopGroupProvider: .shared(group), logger: logger)
+        var configuration = ServiceGroupConfiguration(services: [application], logger: logger)
+        configuration.maximumGracefulShutdownDuration = drainTimeMax
+        let services = ServiceGroup(configuration: configuration)
         let task = Task {
             do {
-                try await application.run()
+                try await services.run()
                 opened.resolve(.failure(CancellationError()))
             } catch {
                 opened.resolve(.failure(error))
             }
         }
-        return WebServer(port: try await opened.value(), task: task)
+        return WebServer(port: try await opened.value(), services: services, task: task)
     }
 
     func stop() async {
-        task.cancel()
+        await services.triggerGracefulShutdown()
         await task.value
     }
 

@@ -43,22 +43,22 @@ payload = "json"
 units = {{ temperature = "Cel", humidity = "%" }}
 
 [[mqtt.command]]
-device = "{thermostat}"
 name = "Reset"
-topic = "plant/{thermostat}/reset"
-payload = "{{}}"
+topic = "plant/{{device}}/cmd/reset"
+payload = '{{"id": {{id}}}}'
+answer_topic = "plant/{{device}}/answer"
 
 [[mqtt.command]]
-device = "{thermostat}"
 name = "SetValue"
-topic = "plant/{thermostat}/set"
-payload = "{{payload}}"
+topic = "plant/{{device}}/cmd/set"
+payload = '{{"id": {{id}}, "target": {{payload.Reading.Temperature}}}}'
+answer_topic = "plant/{{device}}/answer"
 
 [[mqtt.command]]
-device = "{thermostat}"
 name = "Notify"
-topic = "plant/{thermostat}/notify"
-payload = "{{payload}}"
+topic = "plant/{{device}}/cmd/notify"
+payload = '{{"id": {{id}}, "message": {{payload.Message}}}}'
+answer_topic = "plant/{{device}}/answer"
 
 [[modbus]]
 name = "cabinet"
@@ -92,7 +92,7 @@ when = "> 70"
 hysteresis = 5
 severity = "critical"
 message = "{{device}} is at {{value}}, above {{limit}}"
-then = [{{ publish = "plant/{thermostat}/relay", payload = "closed" }}]
+then = [{{ publish = "plant/{thermostat}/relay", payload = "on" }}]
 """
 
 

@@ -13,7 +13,8 @@ enum BrokerSection {
         mqtt.keepAlive = section.duration("keep_alive", default: mqtt.keepAlive, in: .seconds(5) ... .seconds(3600))
         mqtt.payloadBytesMax =
             section.bytes(
-                "payload_max", default: ByteCount(bytes: mqtt.payloadBytesMax), in: ByteCount(bytes: 1) ... .kibibytes(256)
+                "payload_max", default: ByteCount(bytes: mqtt.payloadBytesMax),
+                in: ByteCount(bytes: 1) ... .kibibytes(256)
             ).bytes
         mqtt.readingsPerMessageMax = section.integer(
             "readings_per_message_max", default: mqtt.readingsPerMessageMax, in: 1...4096)
@@ -21,7 +22,7 @@ enum BrokerSection {
             "reconnect_most", default: mqtt.reconnectMost, in: .milliseconds(50) ... .seconds(3600))
         mqtt.reconnectFirst = section.duration(
             "reconnect_first", default: min(mqtt.reconnectFirst, mqtt.reconnectMost),
-            in: .milliseconds(50) ... mqtt.reconnectMost)
+            in: .milliseconds(50)...mqtt.reconnectMost)
         mqtt.topics = section.sections("subscription", countMax: 256).compactMap(mapping)
         mqtt.commands = section.sections("command", countMax: 1024).compactMap(route)
         for device in mqtt.topics.compactMap(\.device) {

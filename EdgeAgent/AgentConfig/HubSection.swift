@@ -16,7 +16,7 @@ enum HubSection {
             "reconnect_most", default: hub.reconnectMost, in: .milliseconds(50) ... .seconds(3600))
         hub.reconnectFirst = section.duration(
             "reconnect_first", default: min(hub.reconnectFirst, hub.reconnectMost),
-            in: .milliseconds(50) ... hub.reconnectMost)
+            in: .milliseconds(50)...hub.reconnectMost)
         return hub
     }
 

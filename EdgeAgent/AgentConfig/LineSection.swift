@@ -34,7 +34,9 @@ enum LineSection {
 
     private static func wire(_ section: ConfigSection) -> ModbusConfig.Line {
         if section.has("host") {
-            if section.has("port") { section.problem("port is a serial device and host a TCP address: give one of them") }
+            if section.has("port") {
+                section.problem("port is a serial device and host a TCP address: give one of them")
+            }
             let host = section.optionalText("host", expected: "a host name or an address") ?? ""
             return .tcp(host: host, port: UInt16(section.integer("tcp_port", default: 502, in: 1...65_535)))
         }
@@ -67,7 +69,9 @@ enum LineSection {
     private static func register(_ section: ConfigSection) -> ModbusRegister? {
         let metric = section.requiredText("metric", expected: "the name of the value")
         let address = section.optionalInteger("address", in: 0...65_535)
-        if !section.has("address") { section.problem("address", expected: "is missing; expected 0 to 65535, as on the wire") }
+        if !section.has("address") {
+            section.problem("address", expected: "is missing; expected 0 to 65535, as on the wire")
+        }
         let table = section.choice(
             "table", default: ModbusRegister.Table.holding,
             ["holding": .holding, "input": .input, "coil": .coil, "discrete": .discrete])

@@ -5,7 +5,7 @@ import Rules
 import Telemetry
 
 enum RuleSection {
-    
+
     static func read(_ root: ConfigSection) -> [EdgeRule] {
         let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
             let then = actions("then", section)
@@ -36,7 +36,8 @@ enum RuleSection {
             let isRetained = section.flag("retain", default: false)
             return topic.map {
                 .publish(
-                    topic: MessageTemplate(keepingOtherBraces: $0), payload: MessageTemplate(keepingOtherBraces: payload),
+                    topic: MessageTemplate(keepingOtherBraces: $0),
+                    payload: MessageTemplate(keepingOtherBraces: payload),
                     isRetained: isRetained)
             }
         }

@@ -1,4 +1,5 @@
 import DriverRuntime
+import Glibc
 import Logging
 import Outbox
 import Pipeline
@@ -78,6 +79,7 @@ final class AgentCore: ReadingSink {
             return ticket
         }
         guard let ticket else { throw SinkError(.stopping, detail: "the agent is stopping") }
+        if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { return }
         let verdict = desk.wait(atMost: Self.acceptTimeMax) { desk -> Verdict? in
             if let verdict = desk.verdicts.removeValue(forKey: ticket) { return verdict }
             return desk.hasEnded ? .refused(SinkError(.stopping, detail: "the agent is stopping")) : nil
@@ -121,6 +123,8 @@ final class AgentCore: ReadingSink {
         if var pipeline = restored(fresh, isServed) {
             var isRefusing = false
             while let group = nextGroup(before: isRefusing ? nil : pipeline.nextDeadline) {
+                // Wide enough for a test to kill the agent in between.
+                if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { usleep(200_000) }
                 let verdict = take(group, &pipeline)
                 note(verdict, &isRefusing)
                 desk.withLock { desk in
@@ -137,7 +141,7 @@ final class AgentCore: ReadingSink {
         while true {
             var pipeline = fresh
             do throws(OutboxError) {
-                let state = try store.kept(Self.pipelineKey)
+                let state = PlantedBug.agentForgetsRuleState.isPlanted ? nil : try store.kept(Self.pipelineKey)
                 let first = try store.status().nextSequence
                 var turn = CoreTurn(firstSequence: first)
                 turn.add(pipeline.begin(restoring: state, at: turn.now, firstSequence: first, isServed: isServed))

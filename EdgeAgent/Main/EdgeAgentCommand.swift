@@ -4,6 +4,7 @@ import ConfigText
 import EdgeStore
 import Glibc
 import Outbox
+import Primitives
 import Telemetry
 import Uplink
 
@@ -37,6 +38,12 @@ struct Run: ParsableCommand {
     @Option(help: "The configuration file (TOML).") var config: String
 
     func run() throws {
+        #if DEBUG
+            if let bug = getenv("FIELDLINE_PLANTED_BUG"), !PlantedBug.plant(String(cString: bug)) {
+                Terminal.error("edge-agent: FIELDLINE_PLANTED_BUG names no planted bug")
+                throw ExitCode(2)
+            }
+        #endif
         let loaded = try Configured.load(config)
         do throws(AgentFailure) {
             try Agent.run(loaded)

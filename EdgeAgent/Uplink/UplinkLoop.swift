@@ -246,6 +246,7 @@ final class UplinkLoop {
             travelling[identifier] = (
                 ticket, OutboxBatch(rows: batch.rows, runs: batch.runs, fragments: [], dropped: batch.dropped)
             )
+            if PlantedBug.agentForgetsWhenSent.isPlanted { forget([batch]) }
         }
     }
 }

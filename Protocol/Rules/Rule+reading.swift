@@ -14,7 +14,7 @@ extension Rule {
         }
         let metric = section.optionalText("metric", expected: "the name of a metric")
         let condition = condition(section)
-        let holdTime = section.duration("for", default: .zero, in: .zero ... holdTimeMax)
+        let holdTime = section.duration("for", default: .zero, in: .zero...holdTimeMax)
         let hysteresis = section.decimal("hysteresis", default: 0, in: 0 ... .greatestFiniteMagnitude)
         let severity = section.choice(
             "severity", default: Severity.warning, ["info": .info, "warning": .warning, "critical": .critical])
@@ -31,7 +31,8 @@ extension Rule {
     }
 
     private static func condition(_ section: ConfigSection) -> Condition? {
-        guard let text = section.requiredText("when", expected: "a condition, such as \"> 70\" or \"outside 2..8\"") else {
+        guard let text = section.requiredText("when", expected: "a condition, such as \"> 70\" or \"outside 2..8\"")
+        else {
             return nil
         }
         do { return try Condition(parsing: text) } catch {

@@ -22,8 +22,7 @@ class Publisher:
         self.period, self.pace = period, pace
         self.sent = 0
         self.breaches = 0
-        self._unacknowledged = set()
-        self._lock = threading.Lock()
+        self._acknowledged_count = 0
         self._stop = threading.Event()
         self._client = mqtt.Client(client_id="ledger", clean_session=True, protocol=mqtt.MQTTv311)
         self._client.max_inflight_messages_set(200)
@@ -33,9 +32,8 @@ class Publisher:
         self._thread = threading.Thread(target=self._run, daemon=True)
         self._thread.start()
 
-    def _acknowledged(self, _client, _userdata, message):
-        with self._lock:
-            self._unacknowledged.discard(message)
+    def _acknowledged(self, _client, _userdata, _message):
+        self._acknowledged_count += 1  # only ever on paho's own thread
 
     def _run(self):
         while not self._stop.wait(self.pace):
@@ -45,8 +43,7 @@ class Publisher:
                 self.breaches += 1
             level = LIMIT + 50 if place >= self.period // 2 else LIMIT - 50
             body = json.dumps({"n": number, "level": level})
-            with self._lock:
-                self._unacknowledged.add(self._client.publish(f"plant/{DEVICE}/state", body, qos=1).mid)
+            self._client.publish(f"plant/{DEVICE}/state", body, qos=1)
             self.sent = number
 
     def finish(self):
@@ -55,9 +52,8 @@ class Publisher:
         self._thread.join()
         self.sent += 1
         body = json.dumps({"n": self.sent, "level": LIMIT - 50})
-        with self._lock:
-            self._unacknowledged.add(self._client.publish(f"plant/{DEVICE}/state", body, qos=1).mid)
-        wait_until("the broker's acknowledgements", lambda: not self._unacknowledged, 30)
+        self._client.publish(f"plant/{DEVICE}/state", body, qos=1)
+        wait_until("the broker's acknowledgements", lambda: self._acknowledged_count == self.sent, 30)
         self._client.disconnect()
         self._client.loop_stop()
 

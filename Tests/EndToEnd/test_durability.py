@@ -24,9 +24,8 @@ class Device:
     """One device that publishes numbers and knows which the hub acknowledged."""
 
     def __init__(self, stage, hub, name):
-        self.acknowledged = set()
         self._numbers = {}
-        self._lock = threading.Lock()
+        self._acknowledged = set()
         self._client = mqtt.Client(client_id=name, clean_session=False, protocol=mqtt.MQTTv311)
         self._client.username_pw_set(f"localhost/{name}/?api-version=2021-04-12", device_token(stage.device_string(name)))
         self._client.tls_set(ca_certs=str(hub.ca))
@@ -40,12 +39,17 @@ class Device:
         assert self.connected.wait(20), "no CONNACK"
 
     def publish(self, number):
-        with self._lock:
-            self._numbers[self._client.publish(self._topic, json.dumps({"n": number}), qos=1).mid] = number
+        message = self._client.publish(self._topic, json.dumps({"n": number}), qos=1).mid
+        assert message not in self._numbers, "too many messages for one connection: identifiers would repeat"
+        self._numbers[message] = number
 
     def _published(self, _client, _userdata, message):
-        with self._lock:
-            self.acknowledged.add(self._numbers.pop(message))
+        # Called with paho's own lock held, perhaps before publish() has returned: only note the identifier.
+        self._acknowledged.add(message)
+
+    @property
+    def acknowledged(self):
+        return {self._numbers[message] for message in self._acknowledged.copy() if message in self._numbers}
 
     def close(self):
         self._client.loop_stop()
@@ -117,7 +121,7 @@ def test_fdatasync_returns_before_the_acknowledgement_goes_out(stage, tmp_path):
     """Follows single messages: read from the socket, fdatasync of the log, write to the socket, in this order."""
     trace = tmp_path / "trace"
     hub = stage.start_hub(
-        wrapper=["strace", "-f", "-y", "-o", trace, "-e", "trace=fdatasync,read,recvfrom,write,writev,sendto,sendmsg"])
+        wrapper=["strace", "-D", "-f", "-yy", "-o", trace, "-e", "trace=fdatasync,read,recvfrom,write,writev,sendto,sendmsg"])
     stage.hub_command("device", "create", "dev-1")
     device = Device(stage, hub, "dev-1")
     mark = len(trace.read_text().splitlines())

@@ -66,7 +66,7 @@ final class LogSequences {
         for batch in chunk.batches {
             let key = Key(gateway: batch.gateway, epoch: batch.epoch)
             var entry = try entry(of: key)
-            let before = entry.seen
+            let before = PlantedBug.hubKeepsRepeats.isPlanted ? IntervalSet() : entry.seen
             let isRoomLeft = Self.add(batch, to: &entry)
             guard isRoomLeft else {
                 verdict.edits.append(.drop)

@@ -60,7 +60,8 @@ import Testing
         Row(
             "a message that is no JSON ends it", message: "Reset",
             expect: .decide(
-                CommandVerdict(.error, "the command's message is not JSON: JSON is broken at byte 0: 'R' cannot stand here"))
+                CommandVerdict(
+                    .error, "the command's message is not JSON: JSON is broken at byte 0: 'R' cannot stand here"))
         ),
         Row(
             "a message without a name ends it", message: "{}",

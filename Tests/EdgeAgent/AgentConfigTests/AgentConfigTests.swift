@@ -37,7 +37,7 @@ import Testing
         }.joined(separator: "\n")
         #expect(spelledOut != sample)
         let (short, long) = (try AgentConfig(toml: sample), try AgentConfig(toml: spelledOut))
-        #expect(String(reflecting: short) == String(reflecting: long))
+        #expect(Self.described(short) == Self.described(long))
     }
 
     /// A key that the sample does not name would be found by nobody: asking for every key makes each unknown one say so.
@@ -45,7 +45,9 @@ import Testing
         let sample = try Self.sample()
         let planted = sample.replacingOccurrences(of: "[outbox]", with: "[outbox]\nno_such_key = 1")
         let error = #expect(throws: ConfigError.self) { try AgentConfig(toml: planted) }
-        #expect(error?.description.contains("outbox.no_such_key: is not a known key; known in [outbox]: path, quota") == true)
+        #expect(
+            error?.description.contains("outbox.no_such_key: is not a known key; known in [outbox]: path, quota")
+                == true)
     }
 
     // MARK: bad files
@@ -78,6 +80,15 @@ import Testing
         #expect(DriverProblems.path("units[0].registers[2].type") == "unit[1].register[3].type")
         #expect(DriverProblems.path("topics[1].device") == "subscription[2].device")
         #expect(DriverProblems.path("baud") == "baud")
+    }
+
+    /// The whole value in words, with the members of dictionaries in a fixed order.
+    private static func described(_ value: Any) -> String {
+        let mirror = Mirror(reflecting: value)
+        guard !mirror.children.isEmpty else { return String(reflecting: value) }
+        var parts = mirror.children.map { "\($0.label ?? ""): \(described($0.value))" }
+        if mirror.displayStyle == .dictionary || mirror.displayStyle == .set { parts.sort() }
+        return "\(type(of: value))(\(parts.joined(separator: ", ")))"
     }
 
     private static func sample() throws -> String {

@@ -102,11 +102,12 @@ public final class TestBroker {
 }
 
 private func program(_ name: String) throws -> String {
-    for folder in ["/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"] {
+    let unpacked = FileManager.default.currentDirectoryPath + "/.build/tools/mosquitto/usr/sbin"
+    for folder in [unpacked, "/usr/sbin", "/usr/bin", "/usr/local/sbin", "/usr/local/bin"] {
         let path = folder + "/" + name
         if FileManager.default.isExecutableFile(atPath: path) { return path }
     }
-    throw BrokerKitError("\(name) is not installed; apt-get install mosquitto mosquitto-clients")
+    throw BrokerKitError("\(name) is not there; run: make tools")
 }
 
 /// Polls for something that another process or thread does; a test that waits in vain says for what.
