@@ -19,7 +19,6 @@ extension AgentConfig {
         rules = RuleSection.read(root)
         log = root.section("log").choice(
             "level", default: .info, ["debug": .debug, "info": .info, "warning": .warning, "error": .error])
-        Self.checkNames(root, brokers.map(\.mqtt.name) + lines.map(\.name))
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
@@ -32,18 +31,23 @@ extension AgentConfig {
         settings.quota = section.bytes("quota", default: settings.quota, in: .mebibytes(1) ... .gibibytes(1024))
         return settings
     }
-
-    /// A driver's name is the key of what it keeps in the outbox, so no two may share one.
-    private static func checkNames(_ root: ConfigSection, _ names: [String]) {
-        for name in Set(names) where names.count(where: { $0 == name }) > 1 {
-            root.problem("the name '\(name)' is given to two drivers; every [[mqtt]] and [[modbus]] needs its own")
-        }
-    }
 }
 
-/// Devices that have a driver already: a device that two drivers read would be two devices under one name.
+/// Devices that have a driver already: a device that two drivers read would be two devices under one name. And the
+/// drivers' names: a name is the key of what its driver keeps in the outbox, so no two may share one.
 final class KnownDevices {
     private var owners: [String: String] = [:]
+    private var drivers: Set<String> = []
+
+    /// The driver's name; notes a problem when it is missing or an earlier driver has it.
+    func driverName(_ section: ConfigSection, expected: String) -> String? {
+        guard let name = section.requiredText("name", expected: expected) else { return nil }
+        if !drivers.insert(name).inserted {
+            section.problem(
+                "name", expected: "is the name of an earlier driver; every [[mqtt]] and [[modbus]] needs its own")
+        }
+        return name
+    }
 
     /// Notes that `driver` reads `device`; the other driver when there is one.
     func claim(_ device: String, by driver: String) -> String? {

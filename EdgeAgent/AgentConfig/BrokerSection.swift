@@ -4,7 +4,7 @@ import Primitives
 
 enum BrokerSection {
     static func read(_ section: ConfigSection, _ devices: KnownDevices) -> BrokerSettings {
-        let name = section.requiredText("name", expected: "a name for this broker") ?? "mqtt"
+        let name = devices.driverName(section, expected: "a name for this broker") ?? "mqtt"
         let host = section.text("host", default: "127.0.0.1", expected: "a host name or an address")
         var mqtt = LocalMQTTConfig(
             name: name, host: host, port: UInt16(section.integer("port", default: 1883, in: 1...65_535)),
@@ -23,13 +23,14 @@ enum BrokerSection {
         mqtt.reconnectFirst = section.duration(
             "reconnect_first", default: min(mqtt.reconnectFirst, mqtt.reconnectMost),
             in: .milliseconds(50)...mqtt.reconnectMost)
-        mqtt.topics = section.sections("subscription", countMax: 256).compactMap(mapping)
+        let mappings = section.sections("subscription", countMax: 256).map(mapping)
+        mqtt.topics = mappings.compactMap(\.self)
         mqtt.commands = section.sections("command", countMax: 1024).compactMap(route)
         for device in mqtt.topics.compactMap(\.device) {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(mqtt.problems(), in: section)
+        DriverProblems.note(mqtt.problems(), in: section, "topics", isRead: mappings.map { $0 != nil })
         return BrokerSettings(
             mqtt: mqtt, passwordFile: section.optionalText("password_file", expected: "the path of a file"))
     }
@@ -88,8 +89,25 @@ enum DriverProblems {
         "topics": "subscription", "commands": "command", "units": "unit", "registers": "register", "unit_id": "unit",
     ]
 
-    static func note(_ problems: [(key: String, problem: String)], in section: ConfigSection) {
-        for (key, problem) in problems { section.problem(path(key), expected: problem) }
+    /// - Parameters:
+    ///   - list: the member whose elements were read from tables.
+    ///   - isRead: for each table whether it could be read. What could not be was named already, and the check does not
+    ///     know of it: it counts only the others.
+    static func note(
+        _ problems: [(key: String, problem: String)], in section: ConfigSection, _ list: String, isRead: [Bool]
+    ) {
+        let places = isRead.indices.filter { isRead[$0] }
+        for (key, problem) in problems where key != list || places.count == isRead.count {
+            section.problem(path(placed(key, list, places)), expected: problem)
+        }
+    }
+
+    /// `key` with the index that its element of `list` has among all tables.
+    private static func placed(_ key: String, _ list: String, _ places: [Int]) -> String {
+        guard key.hasPrefix(list + "["), let end = key.firstIndex(of: "]"),
+            let index = Int(key[..<end].dropFirst(list.count + 1)), places.indices.contains(index)
+        else { return key }
+        return "\(list)[\(places[index])\(key[end...])"
     }
 
     /// `units[0].registers[2].type` is `unit[1].register[3].type` in the file: lists count from 1 there.

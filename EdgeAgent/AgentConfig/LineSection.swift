@@ -13,10 +13,11 @@ enum LineSection {
     ]
 
     static func read(_ section: ConfigSection, _ devices: KnownDevices) -> ModbusConfig {
-        let name = section.requiredText("name", expected: "a name for this line") ?? "modbus"
+        let name = devices.driverName(section, expected: "a name for this line") ?? "modbus"
         let interval = section.duration(
             "poll_interval", default: .seconds(1), in: .milliseconds(50) ... .seconds(86_400))
-        let units = section.sections("unit", countMax: 247).compactMap { unit($0, interval) }
+        let read = section.sections("unit", countMax: 247).map { unit($0, interval) }
+        let units = read.compactMap(\.self)
         var line = ModbusConfig(name: name, line: wire(section), units: units)
         line.responseTimeout = section.duration(
             "response_timeout", default: line.responseTimeout, in: .milliseconds(10) ... .seconds(10))
@@ -28,7 +29,7 @@ enum LineSection {
             guard let other = devices.claim(device.text, by: name) else { continue }
             section.problem("the device \(device) is read by the driver '\(other)' already")
         }
-        DriverProblems.note(line.problems(), in: section)
+        DriverProblems.note(line.problems(), in: section, "units", isRead: read.map { $0 != nil })
         return line
     }
 

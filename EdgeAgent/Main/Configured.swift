@@ -45,7 +45,7 @@ struct Configured {
             do throws(FileProblem) {
                 self.config.brokers[index].mqtt.password = Secret(Array(try TextFile.firstLine(file).utf8))
             } catch {
-                problems.append("mqtt[\(index)].password_file: \(error)")
+                problems.append("mqtt[\(index + 1)].password_file: \(error)")
             }
         }
         guard let settings = Self.uplink(config.hub, &problems) else { return nil }
@@ -53,8 +53,8 @@ struct Configured {
     }
 
     private static func uplink(_ hub: HubConnection, _ problems: inout [String]) -> UplinkSettings? {
-        guard let account = account(hub, &problems) else { return nil }
         if let caFile = hub.caFile { checkReadable(caFile, "hub.ca_file", &problems) }
+        guard let account = account(hub, &problems) else { return nil }
         var settings = UplinkSettings(
             hubHost: hub.host, port: hub.port, gateway: account.gateway, credentials: account.credentials,
             caFile: hub.caFile)

@@ -65,13 +65,17 @@ final class LogWriter {
 
     /// - Returns: `false` when the log is closed while it could not store.
     private func store(_ waiting: [LogShared.Waiting]) -> Bool {
+        var rest = waiting[...]
         var isStalled = false
-        while true {
+        // After a failure one group at a time: what fits goes, though all together might never.
+        while !rest.isEmpty {
+            let next = isStalled ? Array(rest.prefix(1)) : Array(rest)
             do throws(EventLogError) {
-                let staged = try commit(waiting)
-                if isStalled { resume() }
-                answer(waiting, staged)
-                return true
+                let staged = try commit(next)
+                answer(next, staged)
+                rest = rest.dropFirst(next.count)
+                if isStalled, rest.isEmpty { resume() }
+                continue
             } catch {
                 takeBack()
                 shared.count { $0.failedCommits += 1 }
@@ -80,14 +84,19 @@ final class LogWriter {
                 // What is past its age makes room; nothing younger is given up for it.
                 if error.problem == .full { maintain() }
             }
-            if shared.sleep(until: Date(timeIntervalSinceNow: Double(options.probeInterval.millisecondsClamped) / 1000))
-            {
-                let error = EventLogError(
-                    .closed, doing: "append \(waiting.count) groups",
-                    detail: "the log was closed while it could not store")
-                for one in waiting { one.completion(.failure(error)) }
+            let probeSeconds = Double(options.probeInterval.millisecondsClamped) / 1000
+            if shared.sleep(until: Date(timeIntervalSinceNow: probeSeconds)) {
+                refuse(rest, detail: "the log was closed while it could not store")
                 return false
             }
+        }
+        return true
+    }
+
+    private func refuse(_ waiting: some Sequence<LogShared.Waiting>, detail: String) {
+        for one in waiting {
+            let doing = "append \(one.group.eventCount) events"
+            one.completion(.failure(EventLogError(.closed, doing: doing, detail: detail)))
         }
     }
 
@@ -231,9 +240,6 @@ final class LogWriter {
     }
 
     private func refuseRest() {
-        let error = EventLogError(.closed, doing: "append events", detail: "the log was closed")
-        while let rest = shared.take(until: Date()), !rest.isEmpty {
-            for one in rest { one.completion(.failure(error)) }
-        }
+        while let rest = shared.take(until: Date()), !rest.isEmpty { refuse(rest, detail: "the log was closed") }
     }
 }

@@ -8,7 +8,7 @@ import Synchronization
 import Telemetry
 import Testing
 
-@Suite struct SQLiteEventLogTests {
+@Suite(.timeLimit(.minutes(1))) struct SQLiteEventLogTests {
     let folder: TemporaryFolder
     let clock = ManualClock()
 
@@ -145,38 +145,62 @@ import Testing
             $0.pageCountMax = 60
         }
         let body = String(repeating: "x", count: 20_000)
-        let isStalled = Mutex(false)
         let (stalls, stalled) = AsyncStream.makeStream(of: LogCondition.self)
-        let token = log.onCondition { condition in
-            isStalled.withLock { $0 = condition != .storing }
+        let mayAge = Mutex(false)
+        let token = log.onCondition { [clock] condition in
+            // From then on everything stored so far is past its age whenever the log is full.
+            if condition != .storing, mayAge.withLock({ $0 }) { clock.advance(by: .seconds(8 * 86_400)) }
             stalled.yield(condition)
         }
         let answered = Mutex(0)
-        let (answers, answer) = AsyncStream.makeStream(of: Void.self)
-        for _ in 0..<20 {
-            log.append(group([body])) { result in
-                #expect((try? result.get()) != nil)
+        let one = group([body])
+        let appends = Task {
+            for _ in 0..<20 {
+                _ = try await log.append(one)
                 answered.withLock { $0 += 1 }
-                answer.yield()
             }
-            if answered.withLock({ $0 }) == 0 { var first = answers.makeAsyncIterator(); await first.next() }
         }
-        var changes = stalls.makeAsyncIterator()
-        while let condition = await changes.next(), condition == .storing {}
+        for await condition in stalls where condition != .storing { break }
         let before = answered.withLock { $0 }
-        #expect(before < 20, "what does not fit is not acknowledged")
+        #expect(before > 0 && before < 20, "what does not fit is not acknowledged")
         #expect(log.nextOffset(partition: 0) == Int64(before))
         #expect(log.counters.failedCommits > 0)
 
         // Older events pass their age; what waits is stored by the log itself.
+        mayAge.withLock { $0 = true }
         clock.advance(by: .seconds(8 * 86_400))
-        var seen = 0
-        for await _ in answers {
-            seen += 1
-            if answered.withLock({ $0 }) == 20 { break }
-            if seen % 3 == 0 { clock.advance(by: .seconds(8 * 86_400)) }
-        }
+        try await appends.value
         #expect(log.nextOffset(partition: 0) == 20)
+        withExtendedLifetime(token) {}
+        log.close()
+    }
+
+    @Test func groupsThatFitOnlyOneByOneAreStoredAllTheSame() async throws {
+        let log = try open {
+            $0.pageBytes = 4096
+            $0.pageCountMax = 60
+        }
+        let (stalls, stalled) = AsyncStream.makeStream(of: LogCondition.self)
+        let mayAge = Mutex(false)
+        let token = log.onCondition { [clock] condition in
+            if condition != .storing, mayAge.withLock({ $0 }) { clock.advance(by: .seconds(8 * 86_400)) }
+            stalled.yield(condition)
+        }
+        // Together they are larger than the file may ever be.
+        let one = group([String(repeating: "x", count: 20_000)])
+        let appends = Task {
+            try await withThrowingTaskGroup(of: Void.self) { tasks in
+                for _ in 0..<40 { tasks.addTask { _ = try await log.append(one) } }
+                try await tasks.waitForAll()
+            }
+        }
+        for await condition in stalls where condition != .storing { break }
+        mayAge.withLock { $0 = true }
+        while log.nextOffset(partition: 0) < 40 {
+            clock.advance(by: .seconds(8 * 86_400))
+            try await Task.sleep(for: .milliseconds(5))
+        }
+        try await appends.value
         withExtendedLifetime(token) {}
         log.close()
     }
