@@ -121,6 +121,7 @@ let package = Package(
             ]),
 
         // CloudHub: the hub.
+        room("HubClock", "CloudHub/HubClock", ["Primitives"]),
         room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", "ConfigText"]),
         room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
@@ -163,7 +164,8 @@ let package = Package(
         program(
             "cloud-hub", "CloudHub/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubConfig", "Certificates",
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
+                "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
                 "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
                 hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,

@@ -1,3 +1,4 @@
+import HubClock
 import Certificates
 import Listeners
 import Logging

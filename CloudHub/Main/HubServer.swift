@@ -1,3 +1,4 @@
+import HubClock
 import AsyncHTTPClient
 import CRM
 import Control

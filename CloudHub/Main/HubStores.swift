@@ -1,3 +1,4 @@
+import HubClock
 import HubContract
 import Primitives
 import Registry

@@ -1,3 +1,4 @@
+import HubClock
 import Control
 import Devices
 import HubContract
