@@ -183,7 +183,7 @@ let package = Package(
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
-            ["ServiceDesk", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
+            ["ServiceDesk", "HubClock", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [

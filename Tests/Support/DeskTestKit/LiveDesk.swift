@@ -1,4 +1,5 @@
 import Glibc
+import HubClock
 import Hummingbird
 import Logging
 import NIOCore
@@ -62,11 +63,7 @@ public final class LiveDesk: Sendable {
 
 public enum TestClock {
     /// The machine's civil clock.
-    public static var wall: WallInstant {
-        var time = timespec()
-        clock_gettime(CLOCK_REALTIME, &time)
-        return WallInstant(milliseconds: Int64(time.tv_sec) * 1000 + Int64(time.tv_nsec) / 1_000_000)
-    }
+    public static var wall: WallInstant { SystemTime.wall() }
 }
 
 /// A civil clock that a test sets by hand.
