@@ -158,7 +158,7 @@ import Testing
             errors: ["broken.toml", "hub.port", "outbox.quota"]),
         Call(
             testDescription: "files missing", arguments: ["check", "--config", "files.toml"], status: 1,
-            errors: ["hub.connection_string_file: /no/such/file cannot be read", "mqtt[0].password_file: /no/password"]),
+            errors: ["hub.connection_string_file: /no/such/file cannot be read", "mqtt[1].password_file: /no/password"]),
         Call(testDescription: "no option", arguments: ["check"], status: 2, errors: ["--config"]),
         Call(testDescription: "no such command", arguments: ["dance"], status: 2, errors: ["dance"]),
     ]
