@@ -19,6 +19,8 @@ public final class SQLiteOutbox: OutboxStore {
         let fileLock: FileLock
         let reserve: DiskReserve
         var state: OutboxStateRow
+        /// The file or its log may give space back: something was written or deleted since that was last tried.
+        var mayShrink = true
     }
 
     /// Opens the outbox, making it with a new epoch when there is none.
@@ -81,35 +83,48 @@ public final class SQLiteOutbox: OutboxStore {
     public func append(_ commit: OutboxCommit) throws(OutboxError) -> [Run] {
         let chunks = OutboxChunk.chunks(of: commit.records)
         return try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            var state = contents.state
             let doing = "append \(commit.records.count) records"
-            try check(commit, chunks, against: state, doing: doing)
+            try check(commit, chunks, against: contents.state, doing: doing)
             guard contents.reserve.isWhole || contents.reserve.refill() else {
                 throw OutboxError(.full, doing: doing, which: path, detail: "no room for the reserve of 2 MiB")
             }
-            let connection = contents.connection
-            let eviction = try connection.transaction(doing: doing) { () throws(OutboxError) in
-                let eviction = try OutboxEviction.decide(
-                    storedBytes: state.storedBytes, quotaBytes: limits.quotaBytes, incoming: chunks
-                ) { lane, after throws(OutboxError) in
-                    try Self.nextRow(connection, lane: lane, after: after)
-                }
-                for first in eviction.storedRows { try Self.deleteRow(first, connection, &state) }
-                for run in eviction.dropped { try Self.declare(run, connection) }
-                for chunk in eviction.incoming { try Self.insert(chunk, connection, &state) }
-                for kept in commit.kept {
-                    try connection.run(
-                        "INSERT INTO kept(key, bytes) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET bytes = excluded.bytes",
-                        [.text(kept.key), .blob(kept.bytes)], doing: "keep state")
-                }
-                state.nextSequence += UInt64(commit.records.count)
-                state.lastWallTime = commit.wallTime
-                try state.write(connection)
-                return eviction
+            do throws(OutboxError) {
+                return try insert(commit, chunks, &contents, doing: doing)
+            } catch {
+                // What was acknowledged lies in the log and in free pages: enough room for new records, perhaps.
+                guard error.problem == .full, contents.mayShrink, Self.shrink(&contents) else { throw error }
+                return try insert(commit, chunks, &contents, doing: doing)
             }
-            contents.state = state
-            return eviction.dropped
         }
+    }
+
+    private func insert(
+        _ commit: OutboxCommit, _ chunks: [OutboxChunk], _ contents: inout Contents, doing: String
+    ) throws(OutboxError) -> [Run] {
+        var state = contents.state
+        let connection = contents.connection
+        let eviction = try connection.transaction(doing: doing) { () throws(OutboxError) in
+            let eviction = try OutboxEviction.decide(
+                storedBytes: state.storedBytes, quotaBytes: limits.quotaBytes, incoming: chunks
+            ) { lane, after throws(OutboxError) in
+                try Self.nextRow(connection, lane: lane, after: after)
+            }
+            for first in eviction.storedRows { try Self.deleteRow(first, connection, &state) }
+            for run in eviction.dropped { try Self.declare(run, connection) }
+            for chunk in eviction.incoming { try Self.insert(chunk, connection, &state) }
+            for kept in commit.kept {
+                try connection.run(
+                    "INSERT INTO kept(key, bytes) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET bytes = excluded.bytes",
+                    [.text(kept.key), .blob(kept.bytes)], doing: "keep state")
+            }
+            state.nextSequence += UInt64(commit.records.count)
+            state.lastWallTime = commit.wallTime
+            try state.write(connection)
+            return eviction
+        }
+        contents.state = state
+        contents.mayShrink = true
+        return eviction.dropped
     }
 
     public func take(_ request: TakeRequest) throws(OutboxError) -> OutboxBatch? {
@@ -141,7 +156,7 @@ public final class SQLiteOutbox: OutboxStore {
                 guard error.problem == .full else { throw error }
                 contents.reserve.release()
                 try Self.delete(batches, &contents)
-                Self.shrink(contents.connection)
+                Self.shrink(&contents)
             }
             if !contents.reserve.isWhole { contents.reserve.refill() }
         }
@@ -233,12 +248,19 @@ extension SQLiteOutbox {
         }
     }
 
-    /// Gives freed pages and the log's space back to a full disk, as far as that works.
-    private static func shrink(_ connection: SQLiteConnection) {
+    /// Gives freed pages and the log's space back to a full disk, as far as that works, with the reserve's room to do
+    /// it in.
+    ///
+    /// - Returns: whether the reserve is whole again, so that records may be appended.
+    @discardableResult
+    private static func shrink(_ contents: inout Contents) -> Bool {
+        contents.reserve.release()
         for sql in ["PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"] {
             // Best effort: what fails here only leaves the file as large as it is.
-            try? connection.run(sql, doing: "give space back")
+            try? contents.connection.run(sql, doing: "give space back")
         }
+        contents.mayShrink = false
+        return contents.reserve.refill()
     }
 
     private static func delete(_ batches: [OutboxBatch], _ contents: inout Contents) throws(OutboxError) {
@@ -256,6 +278,7 @@ extension SQLiteOutbox {
             try state.write(connection)
         }
         contents.state = state
+        contents.mayShrink = true
     }
 }
 

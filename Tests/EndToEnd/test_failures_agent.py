@@ -53,9 +53,9 @@ class Site:
         config.write_text(
             f"listener {self.broker_port} 127.0.0.1\nallow_anonymous true\npersistence false\nlog_type all\n"
             "log_dest stderr\nmax_inflight_messages 0\n")
-        broker = self.stage.start("broker", [broker_program(), "-c", config])
-        wait_until(f"the broker\n{broker.tail()}", lambda: can_connect(self.broker_port), 10)
-        return broker
+        self.broker = self.stage.start("broker", [broker_program(), "-c", config])
+        wait_until(f"the broker\n{self.broker.tail()}", lambda: can_connect(self.broker_port), 10)
+        return self.broker
 
     def end(self, program):
         assert program.stop() == 0
@@ -150,6 +150,8 @@ def connected(agent, host="localhost"):
 def broker_found(site, agent):
     line_of(agent, "connected to the local broker", "info",
             f"broker=127.0.0.1:{site.broker_port}", "driver=plant", "session=new")
+    # From here on the broker keeps for the agent what it cannot deliver.
+    site.broker.wait_log("Sending SUBACK to fieldline-plant")
 
 
 # -- the configuration
@@ -277,6 +279,7 @@ def test_a_missing_serial_port_is_named_and_the_rest_runs_on(site):
             "advice=check that the adapter is plugged in and that the path is right (ls -l /dev/serial/by-id)",
             "driver=cabinet", f"line={tty}", f"reason=the serial port {tty} is not there")
     connected(agent)
+    broker_found(site, agent)
     site.everything_arrives()
     fault = ("meter-1", "raised", f"meter-1 does not answer: the serial port {tty} is not there")
     wait_until("the fault", lambda: fault in site.faults(), every=0.1)
@@ -294,6 +297,7 @@ def test_an_unplugged_meter_is_a_fault_that_ends_when_it_is_back(site):
     agent = site.start_agent(METER.format(tty=tty))
     wait_line(agent, "] Modbus line open")
     connected(agent)
+    broker_found(site, agent)
     meter.send("m")
     line_of(agent, "Modbus unit does not answer; asking it less often until it does", "warning",
             "advice=check its power, its wiring and its unit id", "device=meter-1", "driver=cabinet", f"line={tty}",
@@ -490,6 +494,7 @@ def test_a_second_agent_on_the_same_outbox_is_refused_and_the_first_goes_on(site
     site.start_hub("hub-2")
     site.start_broker()
     agent = site.start_agent()
+    broker_found(site, agent)
     assert run(site.stage, "edge-agent", "run", "--config", site.write_config()) == (
         1, f"edge-agent: cannot take the lock in outbox {site.outbox}: another agent, process {agent.process.pid}, is "
         "running on it; stop that one or give this one a file of its own")
@@ -524,9 +529,20 @@ def test_with_a_full_disk_local_messages_stay_with_the_broker_and_come_by_themse
         assert acknowledged < site.sent
         assert agent.is_running
 
+        line_of(agent, "messages go back to the local broker; will keep trying", "warning",
+                "advice=the broker keeps them and repeats them when there is room again",
+                f"broker=127.0.0.1:{site.broker_port}", "driver=plant",
+                f"reason=the readings cannot be kept: cannot append <\\d+> records in outbox {site.outbox}: the disk is full; "
+                r"free some space, and the agent goes on by itself <\(.*\)>")
+
         disk.free()
         line_of(agent, "the outbox takes readings again", "info")
+        line_of(agent, "messages of the local broker are kept again", "info",
+                f"broker=127.0.0.1:{site.broker_port}", "driver=plant")
         wait_until("every acknowledgement", lambda: puback_count(broker) >= site.sent)
+        # However often it was tried, the log tells it once.
+        assert agent.log_path.read_text().count("messages go back to the local broker") == 1
+        assert agent.log_path.read_text().count("connected to the local broker") == 1
         site.start_hub("hub-2")
         site.everything_arrives()
         for program in reversed(list(site.stage.running)):

@@ -71,8 +71,10 @@ extension BrokerLink {
                 health.notReported(answering)
                 throw Ending(
                     reason: "the readings cannot be kept: \(error)",
-                    advice: "the broker keeps them and repeats them when there is room again")
+                    advice: "the broker keeps them and repeats them when there is room again",
+                    isStoreRefusal: true)
             }
+            storeAccepted()
             let count = UInt64(readings.count)
             mailbox.count { $0.readings += count }
         }

@@ -24,6 +24,8 @@ final class BrokerLink {
     struct Ending: Error {
         let reason: String
         let advice: String
+        /// The connection was given up here, so that what could not be kept comes again; the broker is well.
+        var isStoreRefusal = false
     }
 
     let config: LocalMQTTConfig
@@ -42,6 +44,9 @@ final class BrokerLink {
     private var random = SystemRandomNumberGenerator()
     /// What was logged last about a broker that cannot be reached, so that a long outage is one line and not thousands.
     private var loggedEnding: String?
+    /// The store refused and has taken nothing since: connections come and go, which is no news.
+    private var isStoreRefusing = false
+    private var storeBackoff: Backoff
     var isSubscribed = false
     /// Subscriptions that the broker has not confirmed yet.
     var subscriptionsAwaited = 0
@@ -64,6 +69,7 @@ final class BrokerLink {
         reader = MessageReader(config: config)
         repeats = surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0) } ?? RepeatFilter()
         backoff = Backoff(first: config.reconnectFirst, most: config.reconnectMost)
+        storeBackoff = Backoff(first: config.reconnectFirst, most: min(config.reconnectMost, .seconds(5)))
         for device in config.topics.compactMap(\.device) { health.heardOf(device) }
     }
 
@@ -74,7 +80,7 @@ final class BrokerLink {
                 try connection()
             } catch {
                 ended(error)
-                pause(for: backoff.next(using: &random))
+                pause(for: error.isStoreRefusal ? storeBackoff.next(using: &random) : backoff.next(using: &random))
             }
         }
         for ended in desk.stopped() { reply(ended) }
@@ -108,6 +114,7 @@ final class BrokerLink {
         repeats.connected(sessionPresent: answer.sessionPresent)
         backoff.reset()
         loggedEnding = nil
+        guard !isStoreRefusing else { return }
         logger.info(
             "connected to the local broker", metadata: ["session": answer.sessionPresent ? "resumed" : "new"])
     }
@@ -128,7 +135,14 @@ final class BrokerLink {
 
     /// Says it once until it changes, and tells the core which devices cannot be heard.
     private func ended(_ ending: Ending) {
-        if loggedEnding == ending.reason {
+        if ending.isStoreRefusal {
+            if !isStoreRefusing {
+                logger.warning(
+                    "messages go back to the local broker; will keep trying",
+                    metadata: ["reason": "\(ending.reason)", "advice": "\(ending.advice)"])
+            }
+            isStoreRefusing = true
+        } else if loggedEnding == ending.reason {
             let silent = health.brokerLost()
             report(
                 silent, reason: "the local broker at \(config.host):\(config.port) cannot be reached: \(ending.reason)")
@@ -138,6 +152,14 @@ final class BrokerLink {
                 "no connection to the local broker; will keep trying",
                 metadata: ["reason": "\(ending.reason)", "advice": "\(ending.advice)"])
         }
+    }
+
+    /// The store has taken a delivery.
+    func storeAccepted() {
+        guard isStoreRefusing else { return }
+        isStoreRefusing = false
+        storeBackoff.reset()
+        logger.info("messages of the local broker are kept again")
     }
 
     private func report(_ devices: [DeviceID], reason: String) {

@@ -86,6 +86,14 @@ final class AgentBench {
     /// A file on the agent's own disk, seen from outside its namespace.
     func onDisk(_ name: String) -> String { "/proc/\(agent?.processID ?? 0)/root\(folder)/disk/\(name)" }
 
+    /// Sends readings to the plant's broker, twenty a message, as another device's.
+    func publishBacklog(readings: Int) throws {
+        let message = (1...20).map { "\"metric-with-a-long-name-to-fill-the-disk-\($0)\":\($0)" }.joined(separator: ",")
+        _ = try plant.client(
+            "mosquitto_pub",
+            ["-q", "1", "-t", "plant/thermostat-2/state", "-m", "{\(message)}", "--repeat", "\(readings / 20)"])
+    }
+
     func log() -> String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
 
     /// - Returns: the exit status as a shell says it.
@@ -105,6 +113,13 @@ final class AgentBench {
 
     func waitForRecord(_ what: String, _ condition: (Record) -> Bool) throws {
         try waitUntil(what, seconds: 30) { try batches().flatMap(\.records).contains { condition($0.record) } }
+    }
+
+    /// Waits until the hub has acknowledged records with higher sequences.
+    func waitForSequence(beyond sequence: UInt64) throws {
+        try waitUntil("sequence \(sequence) is at the hub", seconds: 30) {
+            try batches().flatMap(\.records).contains { $0.sequence > sequence }
+        }
     }
 
     func waitForFault(_ rule: String, _ state: FaultState) throws {

@@ -92,13 +92,21 @@ import Testing
         bench.hub.stop()
         try bench.startSensors()
         try bench.startAgent(diskMebibytes: 8)
+        try bench.publishBacklog(readings: 20_000)
+        try waitUntil("a backlog of 2 MiB lies on the disk") {
+            try FileManager.default.attributesOfItem(atPath: bench.onDisk("outbox.sqlite"))[.size] as? Int ?? 0
+                >= 2 * 1024 * 1024
+        }
         try fill(bench.onDisk("ballast"))
+        // Room that the outbox already has is used up first.
         try waitUntil("the log names the full disk") {
-            bench.log().contains("readings cannot be kept")
+            try bench.publishBacklog(readings: 2_000)
+            return bench.log().contains("readings cannot be kept")
                 && bench.log().contains("the disk is full; free some space, and the agent goes on by itself")
         }
         try bench.hub.start()
         try waitUntil("readings are kept again") { bench.log().contains("the outbox takes readings again") }
+        try bench.waitForSequence(beyond: 5_000)
         #expect(bench.endAgent(SIGTERM) == 0)
         let sequences = Set(try bench.batches().flatMap(\.records).map(\.sequence))
         #expect(sequences == Set(1...(try #require(sequences.max()))))
