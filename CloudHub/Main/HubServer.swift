@@ -168,7 +168,7 @@ struct HubServer {
         let client = DataverseClient(configuration, http: rooms.httpClient, now: SystemTime.monotonic)
         return Connector(
             client: client, faults: rooms.faults, records: SQLiteConnectorStore(stores.database),
-            dispatcher: DeviceDispatcher(devices: rooms.devices, now: SystemTime.wall),
+            dispatcher: DeviceDispatcher(devices: rooms.devices),
             configuration: ConnectorConfiguration(
                 hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
                 pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits,
