@@ -143,9 +143,9 @@ class RawDevice:
 class HubUnderTest:
     """A running hub, and what is wanted of it in every test."""
 
-    def __init__(self, stage, **options):
+    def __init__(self, stage, extra=(), **options):
         self.stage = stage
-        self.process = stage.start_hub(**options)
+        self.process = stage.start_hub(*extra, **options)
 
     def create(self, name, *options):
         self.stage.hub_command("device", "create", name, *options, data=self.process.data)
