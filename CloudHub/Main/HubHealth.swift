@@ -1,7 +1,9 @@
+import Certificates
 import Devices
 import EventLog
 import Faults
 import Health
+import HubClock
 import Listeners
 import Primitives
 import SQLiteHubStore
@@ -21,7 +23,7 @@ final class HubHealth: Sendable {
 
     struct Parts {
         var listener: MQTTListener?
-        var certificateDaysLeft: (@Sendable () -> Int)?
+        var certificate: (@Sendable () -> ServerCertificate)?
         var connectorTrouble: (@Sendable () -> String)?
     }
 
@@ -47,10 +49,11 @@ final class HubHealth: Sendable {
         case .stalled(let error): found.append(.init("log", trouble: error.description))
         }
         found.append(.init("faults", trouble: faultTrouble()))
-        let (days, connector) = parts.withLock { ($0.certificateDaysLeft, $0.connectorTrouble) }
-        if let days = days?() {
-            let trouble = days > 30 ? "" : "the server certificate ends in \(days) days; renew it"
-            found.append(.init("certificate", trouble: trouble))
+        let (certificate, connector) = parts.withLock { ($0.certificate, $0.connectorTrouble) }
+        if let certificate = certificate?() {
+            let warnings = certificate.warnings.joined(separator: "; ")
+            let isOver = certificate.expiryStatus(at: SystemTime.wall()) == .expired
+            found.append(.init("certificate", trouble: isOver ? warnings : "", warning: isOver ? "" : warnings))
         }
         if let connector { found.append(.init("connector", trouble: connector())) }
         return HealthReport(found)
@@ -87,6 +90,12 @@ final class HubHealth: Sendable {
             metrics.append(
                 Metric(
                     "fieldline_alert_dead_letters", .gauge, "Alerts that the CRM refused.", Double(status.deadLetters)))
+        }
+        if let certificate = parts.withLock({ $0.certificate })?() {
+            metrics.append(
+                Metric(
+                    "fieldline_certificate_end_seconds", .gauge, "When the server certificate ends, in Unix time.",
+                    Double(certificate.expiresAt.unixSeconds)))
         }
         if let counts = parts.withLock({ $0.listener })?.counts { metrics += Self.listenerMetrics(counts) }
         return metrics

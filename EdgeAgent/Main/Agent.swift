@@ -14,6 +14,7 @@ import Uplink
 /// The composition root: builds the parts, starts them, waits for a signal, stops them.
 enum Agent {
     static func run(_ loaded: Configured) throws(AgentFailure) {
+        Heap.keepSmall()
         let signals = StopSignals()
         let logger = makeLogger(loaded.config.log)
         let parts = try Parts(loaded, logger: logger)
