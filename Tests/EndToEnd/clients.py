@@ -156,7 +156,7 @@ def trusting(hub, certificate=None):
 class HubUnderTest:
     """A running hub, and what is wanted of it in every test."""
 
-    def __init__(self, stage, *extra, **options):
+    def __init__(self, stage, extra=(), **options):
         self.stage = stage
         self.process = stage.start_hub(*extra, **options)
 

@@ -77,7 +77,7 @@ def alert_rows(data):
 
 
 def test_a_backup_under_load_holds_what_was_acknowledged_and_a_hub_starts_from_it(stage):
-    hub = HubUnderTest(stage, "--config", config(stage), name="first")
+    hub = HubUnderTest(stage, ("--config", config(stage)), name="first")
     hub.create("gw-1", "--gateway")
     hub.create("steady", "--parent", "gw-1")
     steady = hub.connect("steady")
@@ -107,7 +107,7 @@ def test_a_backup_under_load_holds_what_was_acknowledged_and_a_hub_starts_from_i
     assert said == f"restored {restored}; start it with: cloud-hub serve --data {restored}"
     assert private(restored)
 
-    again = HubUnderTest(stage, "--config", config(stage), data=restored, name="restored")
+    again = HubUnderTest(stage, ("--config", config(stage)), data=restored, name="restored")
     assert {device["id"] for device in command(again, "device", "list")} == devices
     for load in loads:
         name = load.device.name
