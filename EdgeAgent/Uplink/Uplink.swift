@@ -43,10 +43,11 @@ public final class Uplink: Sendable {
     /// What the link does now; for status pages and `status`.
     public var state: LinkState { mailbox.linkState }
 
-    /// Sends what is left for at most `grace`, says goodbye and ends the thread. An attempt that hangs in the system's
-    /// connect is left behind.
+    /// Sends what is left for at most `grace`, says goodbye and ends the thread; without a link it ends at once. An
+    /// attempt that hangs in the system's name resolver is left behind.
     public func stop(grace: Duration) {
-        let deadline = SystemTime.monotonic + grace
+        let now = SystemTime.monotonic
+        let deadline = state == .connected ? now + grace : now
         mailbox.post { $0.stopBy = $0.stopBy ?? deadline }
         guard mailbox.waitForEnd(until: deadline + .seconds(1)) else {
             logger.warning("the uplink did not end in time and is left behind")
@@ -118,6 +119,8 @@ final class UplinkMailbox: Sendable {
         mail.withLock { change(&$0) }
         wake.ring()
     }
+
+    var isStopping: Bool { mail.withLock { $0.stopBy != nil } }
 
     /// Takes everything but the wish to stop, which stays.
     func take() -> Mail {

@@ -112,11 +112,14 @@ final class UplinkLoop {
     private func connect() {
         drop()
         connection += 1
-        link.attemptStarted(now: SystemTime.monotonic)
+        let now = SystemTime.monotonic
+        link.attemptStarted(now: now)
         do throws(LinkFailure) {
             let made = try MosquittoTransport(settings, login: login(), certificateTime: certificateTime())
-            try made.connect()
-            transport = made
+            let mailbox = mailbox
+            let stands = try made.connect(
+                until: now + settings.link.connectTimeMax, wake: mailbox.wake, isStopping: { mailbox.isStopping })
+            if stands { transport = made }
         } catch {
             linkFailed(error.problem)
         }
