@@ -10,27 +10,35 @@ public final class Uplink: Sendable {
     private let settings: UplinkSettings
     private let store: any OutboxStore
     private let handler: any CommandHandler
+    private let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     private let logger: Logger
     private let mailbox: UplinkMailbox
     private let thread = Mutex<OwnThread?>(nil)
 
+    /// - Parameter report: what the gateway tells about itself in the reported properties of its twin, as a JSON object
+    ///   of at most 32 KiB: a patch. Told again when it says something else than before. `desiredVersion` is the last
+    ///   version of the desired properties that was seen. Called on the uplink's thread.
     /// - Throws: `.systemRefused` when the process has no descriptor left.
     public init(
-        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger
+        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger,
+        report: @escaping @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     ) throws(UplinkError) {
         guard let mailbox = UplinkMailbox() else { throw UplinkError.systemRefused(doing: "make the wake signal") }
         self.settings = settings
         self.store = store
         self.handler = handler
+        self.report = report
         self.logger = logger
         self.mailbox = mailbox
     }
 
     /// Starts the thread and returns at once; a hub that is down is not an error. May be called once.
     public func start() throws(UplinkError) {
-        let (settings, store, handler, logger, mailbox) = (settings, store, handler, logger, mailbox)
+        let (settings, mailbox) = (settings, mailbox)
+        let surroundings = UplinkLoop.Surroundings(
+            store: store, handler: handler, report: report, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
-            UplinkLoop(settings, store: store, handler: handler, logger: logger, mailbox: mailbox).run()
+            UplinkLoop(settings, surroundings).run()
             mailbox.ended()
         }
         guard let made else { throw UplinkError.systemRefused(doing: "start the uplink's thread") }
