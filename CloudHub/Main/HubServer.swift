@@ -152,7 +152,11 @@ struct HubServer {
             directory: directory, address: address, registry: stores.registry, database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
-                rules: settings.ruleTable, backup: { try BackupFiles.make(of: directory, to: $0) }))
+                rules: settings.ruleTable,
+                backup: { target in
+                    // It waits for the disk, perhaps for minutes.
+                    try await NIOThreadPool.singleton.runIfActive { try BackupFiles.make(of: directory, to: target) }
+                }))
         return try await ControlServer.start(path: directory.socket, group: group) {
             try await verbs.perform($0, send: $1)
         }

@@ -106,8 +106,11 @@ private struct Parts {
         }
         self.drivers = drivers
         let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
+        let report = GatewayReport(store: store, drivers: drivers)
         let uplink = try failing { [store] () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, logger: logger)
+            try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
+                report.patch(desiredVersion: desiredVersion)
+            }
         }
         self.uplink = uplink
         core = AgentCore(

@@ -89,6 +89,7 @@ enum Call {
         let isHelp: (String) -> Bool = { $0 == "--help" || $0 == "-h" }
         guard let first = words.first, !isHelp(first) else { return .help(overview(of: verbs)) }
         if first == "help", words.count == 1 { return .help(overview(of: verbs)) }
+        if first == "--version" { return .help("edge-agent \(AgentVersion.text)") }
         let name = first == "help" ? words[1] : first
         guard let verb = verbs.first(where: { $0.name == name }) else {
             let hint = nearest(name, among: verbs.map(\.name)).map { "; did you mean \($0)?" } ?? ""
@@ -166,7 +167,7 @@ enum Call {
 
             \(verbs.map { entry($0.name, $0.abstract, width: width) }.joined(separator: "\n"))
 
-            'edge-agent <verb> --help' says more. Exit status: 0 done, 1 it failed, 2 the call was wrong.
+            'edge-agent <verb> --help' says more, --version tells the version. Exit status: 0 done, 1 it failed, 2 the call was wrong.
             """
     }
 

@@ -10,6 +10,9 @@ public import Telemetry
 /// One thread writes, with `synchronous=FULL`: it takes every group that arrived while the last commit ran, and tells
 /// them all after the sync of the next. While it cannot store, the groups wait, and it tries again by itself.
 public final class SQLiteEventLog: EventLog {
+    /// The newest schema of `log.sqlite` that this program knows.
+    public static let schemaVersion = Int(LogSchema.version)
+
     public struct Options: Sendable, Hashable {
         /// Taken when the log is made; an existing log keeps its own. Default 4, range 1 … 32.
         public var partitionCount = 4
