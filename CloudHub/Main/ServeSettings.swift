@@ -92,6 +92,11 @@ struct ServeSettings: Sendable {
             throw .failed(
                 "the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
         }
+        if PrivateFile.isOpenToOthers(crm.clientSecretFile) {
+            Logger(label: "hub").warning(
+                "a secret can be read by every user of this machine; run chmod 600 on its file",
+                metadata: ["key": "crm.client_secret_file", "file": "\(crm.clientSecretFile)"])
+        }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
         return DataverseConfiguration(
             baseURL: crm.url, tokenURL: crm.tokenURL, clientID: crm.clientID, clientSecret: Secret(line),
