@@ -177,11 +177,15 @@ def throughput(stage, hub, broker, agent, messages=200, members=100):
 def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--programs", required=True, type=pathlib.Path)
-    programs = options.parse_args().programs
+    options.add_argument("--only", choices=("ingest", "gateway"), help="one half of it")
+    chosen = options.parse_args()
+    programs = chosen.programs
     for name in ("edge-agent", "cloud-hub"):
         print(f"{name:20} {(programs / name).stat().st_size / 2**20:.1f} MiB, not stripped")
-    ingest(programs)
-    gateway(programs)
+    if chosen.only != "gateway":
+        ingest(programs)
+    if chosen.only != "ingest":
+        gateway(programs)
 
 
 if __name__ == "__main__":
