@@ -17,7 +17,7 @@ demo: setup tools
 test: setup tools venv
 	$(BUILD) --build-tests
 	Tests/Support/run-suites $(CONFIG)
-	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q --durations=10 Tests/EndToEnd Tests/Compatibility
+	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
 
 # The subset for working: everything in one process, no venv, no program started but local brokers.
 test-fast: setup tools
@@ -43,7 +43,7 @@ bench: setup tools
 # Hour-long loops: the kill tests with many more rounds, the fuzzer for an hour.
 soak: setup tools venv
 	$(BUILD) --build-tests
-	PROGRAMS="$$($(BUILD) --show-bin-path)" KILLS=1000 $(VENV)/bin/python -m pytest -q -x Tests/EndToEnd -k "Kill or kill"
+	PROGRAMS="$$($(BUILD) --show-bin-path)" KILLS=1000 $(VENV)/bin/python -m pytest -q -x -p no:cacheprovider Tests/EndToEnd -k "Kill or kill"
 	Tests/Fuzz/run.sh 3600
 
 fuzz: setup

@@ -117,7 +117,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
-                "SimulatedSensors", "CLinux", logging, argumentParser,
+                "SimulatedSensors", "CLinux", logging,
             ]),
 
         // CloudHub: the hub.

@@ -7,7 +7,8 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-sys.path.insert(0, str(ROOT / "Deploy/dev"))
+for folder in ("Deploy/dev", "Tests/Compatibility"):
+    sys.path.insert(0, str(ROOT / folder))
 
 from stage import Stage  # noqa: E402
 

@@ -19,6 +19,7 @@ public final class Connector: Sendable {
     private let pace = Mutex(ConnectorPace())
     private let alertSignal = Signal()
     private let commandSignal = Signal()
+    private let queueSignal = Signal()
 
     public init(
         client: DataverseClient, faults: any FaultStore, records: any ConnectorStore,
@@ -46,11 +47,11 @@ public final class Connector: Sendable {
     public func run() async {
         let alerts = AlertDelivery(connector: self)
         let commands = CommandDelivery(connector: self)
-        alertSignal.wake()
-        commandSignal.wake()
+        dispatcher.onQueueEnd { [weak self] in self?.queueSignal.wake() }
         await withDiscardingTaskGroup { group in
             group.addTask { await self.tick() }
             group.addTask { for await _ in self.alertSignal.wakes() { await alerts.drain() } }
+            group.addTask { for await _ in self.queueSignal.wakes() { await commands.takeQueueEnds() } }
             group.addTask { await self.runCommands(commands) }
             group.addTask { await commands.forgetOldRecords() }
         }
@@ -59,15 +60,16 @@ public final class Connector: Sendable {
     private func runCommands(_ commands: CommandDelivery) async {
         await withDiscardingTaskGroup { group in
             for await _ in commandSignal.wakes() {
-                for row in await commands.poll() { group.addTask { await commands.end(row) } }
+                for row in await commands.poll() { group.addTask { await commands.advance(row) } }
             }
         }
     }
 
-    /// The poll for commands, and the look at what falls due in the queue.
+    /// The poll for commands, and the look at what falls due in the queue or could not be written down before.
     private func tick() async {
         while !Task.isCancelled {
             alertSignal.wake()
+            queueSignal.wake()
             commandSignal.wake()
             try? await Task.sleep(for: configuration.pollInterval)
         }

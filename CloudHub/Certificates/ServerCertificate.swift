@@ -20,6 +20,8 @@ public struct ServerCertificate: Sendable {
     public let authorityPath: String?
     public let startsAt: WallInstant
     public let expiresAt: WallInstant
+    /// When the hub replaces it by itself; `nil` for an operator's certificate.
+    public let renewsAt: WallInstant?
     /// Whether the files were written just now, so that listeners must load them again.
     public let isNew: Bool
     /// Whether the operator supplied it.
@@ -46,7 +48,7 @@ public struct ServerCertificate: Sendable {
     }
 
     /// Makes what is missing, renews what is ours when less than a third of its life remains or a name is not covered,
-    /// and changes nothing otherwise. Call it at start and once a day.
+    /// and changes nothing otherwise. Call it at start, once a day, and at `renewsAt`.
     ///
     /// Besides `hostname` the certificate covers `localhost`, 127.0.0.1 and ::1.
     public static func ensure(
@@ -66,10 +68,9 @@ public struct ServerCertificate: Sendable {
             throw CertificateError("there is no authority", doing: "issue \(folder.serverPath)")
         }
         if let current, try folder.isGood(current, names: names) {
-            return folder.result(current, isNew: false, isOperators: false, warnings: [])
+            return folder.ours(current, isNew: false)
         }
-        return folder.result(
-            try folder.issue(names, authority: authority), isNew: true, isOperators: false, warnings: [])
+        return folder.ours(try folder.issue(names, authority: authority), isNew: true)
     }
 }
 
@@ -166,13 +167,32 @@ private struct Folder {
     /// Covers the names, has its key, and more than a third of its life left.
     func isGood(_ certificate: Certificate, names: [String]) throws(CertificateError) -> Bool {
         let start = instant(certificate.notValidBefore)
-        let end = instant(certificate.notValidAfter)
         guard let key = try serverKey(), Certificate.PublicKey(key.publicKey) == certificate.publicKey else {
             return false
         }
-        guard end - now > (end - start) / 3, start <= now else { return false }
+        guard now < renewal(of: certificate), start <= now else { return false }
         return Set(names).isSubset(of: covered(by: certificate, of: names))
     }
+
+    /// When a third of its life is left.
+    private func renewal(of certificate: Certificate) -> WallInstant {
+        let end = instant(certificate.notValidAfter)
+        return end + ((end - instant(certificate.notValidBefore)) / -3)
+    }
+
+    /// Renewed in time it never comes near its end, unless the authority itself does.
+    func ours(_ certificate: Certificate, isNew: Bool) -> ServerCertificate {
+        let end = instant(certificate.notValidAfter)
+        var warnings: [String] = []
+        if isNear(end) {
+            warnings.append(
+                "the development CA in \(directory) ends at \(end) and cannot be renewed unseen; remove the folder to "
+                    + "begin anew, and give clients the new ca.pem")
+        }
+        return result(certificate, renewsAt: renewal(of: certificate), isNew: isNew, warnings: warnings)
+    }
+
+    private func isNear(_ end: WallInstant) -> Bool { end - now < .seconds(86_400 * ServerCertificate.warningDays) }
 
     func operators(
         _ certificate: Certificate, hostname: String, authority: IssuedCertificate?
@@ -194,19 +214,22 @@ private struct Folder {
             )
         }
         let end = instant(certificate.notValidAfter)
-        if end - now < .seconds(86_400 * ServerCertificate.warningDays) {
+        if isNear(end) {
             warnings.append("your \(serverPath) ends at \(end); put a newer one there, the hub does not renew it")
         }
-        return result(certificate, isNew: false, isOperators: true, warnings: warnings, hasAuthority: authority != nil)
+        if PrivateFile.isOpenToOthers(serverKeyPath) {
+            warnings.append("your \(serverKeyPath) can be read by every user of this machine; run chmod 600 on it")
+        }
+        return result(certificate, renewsAt: nil, isNew: false, warnings: warnings, hasAuthority: authority != nil)
     }
 
-    func result(
-        _ certificate: Certificate, isNew: Bool, isOperators: Bool, warnings: [String], hasAuthority: Bool = true
+    private func result(
+        _ certificate: Certificate, renewsAt: WallInstant?, isNew: Bool, warnings: [String], hasAuthority: Bool = true
     ) -> ServerCertificate {
         ServerCertificate(
             certificatePath: serverPath, keyPath: serverKeyPath, authorityPath: hasAuthority ? authorityPath : nil,
             startsAt: instant(certificate.notValidBefore), expiresAt: instant(certificate.notValidAfter),
-            isNew: isNew, isOperators: isOperators, warnings: warnings)
+            renewsAt: renewsAt, isNew: isNew, isOperators: renewsAt == nil, warnings: warnings)
     }
 
     private func covered(by certificate: Certificate, of names: [String]) -> Set<String> {

@@ -47,7 +47,8 @@ extension DeviceHub {
     /// - Throws: 404001 unknown device; 400 for a module, a bad id or a time that is over or too far off; 413001 too
     ///   large; 403004 when `queueMax` messages wait; 503 when the store failed.
     public func sendCloudToDevice(_ target: HubIdentity, message: C2DMessage) async throws(HubError) {
-        let queued = try checked(message, for: target)
+        // Counted before it is made, like every delivery: who asks later must not be told that it was never handed over.
+        let queued = try checked(message, for: target, deliveries: isOpen(target) ? 1 : 0)
         let result: Result<Void, any Error> = await withCheckedContinuation { continuation in
             store.enqueue(queued, for: target.device, most: Self.queueMax) { [self] result in
                 if case .success = result {
@@ -91,6 +92,11 @@ extension DeviceHub {
     /// Outcomes that nobody said to have handled, oldest first: what a restart may have cut short.
     public func storedOutcomes() async throws(HubError) -> [C2DOutcome] {
         do { return try await store.storedOutcomes() } catch { throw Self.unavailable(error) }
+    }
+
+    /// What has become of a message with `wantsOutcome`, by the id that it was sent under.
+    public func cloudToDeviceFate(of messageID: String, for device: DeviceID) async throws(HubError) -> C2DFate {
+        do { return try await store.fate(ofMessage: messageID, for: device) } catch { throw Self.unavailable(error) }
     }
 
     /// Forgets outcomes once their consequence is durable elsewhere.
@@ -142,8 +148,13 @@ extension DeviceHub {
     /// its place in the queue.
     private func sendAtOnce(_ message: QueuedMessage, to who: HubIdentity) {
         guard let link = connected.link(for: who, subscribed: .cloudToDevice) else { return }
-        guard mailbox.isOpen(who.device, on: link) else { return deliverWaiting(who) }
+        guard message.deliveries > 0, mailbox.isOpen(who.device, on: link) else { return deliverWaiting(who) }
         deliver(message, to: who, on: link)
+    }
+
+    /// Whether a new message would go out at once.
+    private func isOpen(_ who: HubIdentity) -> Bool {
+        connected.link(for: who, subscribed: .cloudToDevice).map { mailbox.isOpen(who.device, on: $0) } ?? false
     }
 
     private func deliver(_ message: QueuedMessage, to who: HubIdentity, on link: any DeviceLink) {
@@ -176,7 +187,9 @@ extension DeviceHub {
         }
     }
 
-    private func checked(_ message: C2DMessage, for target: HubIdentity) throws(HubError) -> QueuedMessage {
+    private func checked(
+        _ message: C2DMessage, for target: HubIdentity, deliveries: Int
+    ) throws(HubError) -> QueuedMessage {
         guard target.module == nil else {
             throw HubError(.invalidOperation, "\(target) is a module; cloud-to-device messages go to devices")
         }
@@ -205,6 +218,6 @@ extension DeviceHub {
         var random = SystemRandomNumberGenerator()
         return QueuedMessage(
             token: .random(using: &random), messageID: message.id, bagText: bag, payload: message.payload,
-            expiresAt: expiry, wantsOutcome: message.wantsOutcome)
+            expiresAt: expiry, wantsOutcome: message.wantsOutcome, deliveries: deliveries)
     }
 }

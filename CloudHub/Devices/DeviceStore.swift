@@ -50,6 +50,8 @@ public protocol DeviceStore: Sendable {
 
     /// Outcomes that nobody handled yet, oldest first; of messages that asked for it.
     func storedOutcomes() async throws -> [C2DOutcome]
+    /// Queue and kept outcomes, looked at in one snapshot.
+    func fate(ofMessage messageID: String, for device: DeviceID) async throws -> C2DFate
     func outcomesHandled(_ tokens: [UniqueID]) async throws
 }
 
@@ -64,10 +66,12 @@ public struct QueuedMessage: Sendable, Equatable {
     public let expiresAt: WallInstant
     /// Whether its outcome is kept until somebody handled it.
     public let wantsOutcome: Bool
+    /// How often it was handed to the device; 1 for a new one that goes out at once.
+    public let deliveries: Int
 
     public init(
         token: UniqueID, messageID: String, bagText: String, payload: [UInt8], expiresAt: WallInstant,
-        wantsOutcome: Bool
+        wantsOutcome: Bool, deliveries: Int = 0
     ) {
         self.token = token
         self.messageID = messageID
@@ -75,7 +79,18 @@ public struct QueuedMessage: Sendable, Equatable {
         self.payload = payload
         self.expiresAt = expiresAt
         self.wantsOutcome = wantsOutcome
+        self.deliveries = deliveries
     }
+}
+
+/// What has become of a message that wanted its outcome kept.
+public enum C2DFate: Sendable, Hashable {
+    /// It is in its device's queue.
+    case waits
+    /// It ended, and nobody has handled that yet.
+    case ended(C2DOutcome)
+    /// It was never queued, or its outcome was handled.
+    case unknown
 }
 
 /// How a cloud-to-device message ended.
@@ -96,14 +111,19 @@ public struct C2DOutcome: Sendable, Hashable {
     public let messageID: String
     public let token: UniqueID
     public let kind: Kind
+    /// How often it was handed to the device before. 0: the device certainly never had it.
+    public let deliveries: Int
     /// Whether it stays stored until `outcomesHandled`.
     public let isStored: Bool
 
-    public init(device: DeviceID, messageID: String, token: UniqueID, kind: Kind, isStored: Bool) {
+    public init(
+        device: DeviceID, messageID: String, token: UniqueID, kind: Kind, deliveries: Int, isStored: Bool
+    ) {
         self.device = device
         self.messageID = messageID
         self.token = token
         self.kind = kind
+        self.deliveries = deliveries
         self.isStored = isStored
     }
 }

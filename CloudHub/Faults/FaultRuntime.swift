@@ -19,16 +19,20 @@ public final class FaultRuntime: Sendable {
     private let logger: Logger
     private let start: Pass
     private let queued = Mutex<(@Sendable () -> Void)?>(nil)
+    private let current: Mutex<FaultRuntimeStatus>
+
+    /// How it stands, for health pages and for the log's retention.
+    public var status: FaultRuntimeStatus { current.withLock { $0 } }
 
     /// Reads where the last run left off.
     ///
     /// - Parameters:
-    ///   - lateness: how late a value may arrive and still decide.
     ///   - now: the civil clock.
     ///   - monotonic: the clock that silence is judged by; any start.
     /// - Throws: what the store says when it cannot give its state; nothing was changed.
     public init(
-        log: any EventLog, store: any FaultStore, rules: [Rule], lateness: Duration = .seconds(60),
+        log: any EventLog, store: any FaultStore, rules: [Rule],
+        settings: FaultRuntimeSettings = FaultRuntimeSettings(),
         now: @escaping @Sendable () -> WallInstant, monotonic: (@Sendable () -> MonotonicInstant)? = nil, logger: Logger
     ) async throws {
         events = log
@@ -39,8 +43,9 @@ public final class FaultRuntime: Sendable {
         self.monotonic = clock
         self.logger = logger
         start = Pass(
-            try await store.runtimeState(), rules: rules, lateness: lateness,
+            try await store.runtimeState(), rules: rules, settings: settings,
             now: HubRuleEngine.HubTime(wall: now(), monotonic: clock()))
+        current = Mutex(FaultRuntimeStatus(checkpoints: start.nexts(log.partitionCount)))
         if !start.didRestore {
             logger.warning("the memory of the hub's rules is of another version and starts anew")
         }
@@ -92,13 +97,34 @@ public final class FaultRuntime: Sendable {
                 logger.error(
                     "events were removed before the fault runtime read them; raise the log's retention",
                     metadata: ["partition": "\(partition)", "count": "\(first - from)"])
+                current.withLock { $0.eventsLost += UInt64(first - from) }
             }
             guard run.firstOffset != nil else { return false }
             pass.take(run, partition: partition, now: now)
+            tellUnwatched(pass)
             return true
         } catch {
             logger.error("the fault runtime cannot read", metadata: ["partition": "\(partition)", "error": "\(error)"])
             return false
+        }
+    }
+
+    /// A rule that has no room for a device is named once.
+    private func tellUnwatched(_ pass: borrowing Pass) {
+        guard pass.unwatchedCount > 0 else { return }
+        let full = pass.fullRules
+        let (count, statesMax) = (pass.unwatchedCount, pass.statesMax)
+        let new = current.withLock { status in
+            defer {
+                status.fullRules = full
+                status.unwatchedCount = count
+            }
+            return full.subtracting(status.fullRules)
+        }
+        for rule in new.sorted() {
+            logger.error(
+                "a hub rule has no room for more devices; name those that it is for, or share them among hubs",
+                metadata: ["rule": .string(rule), "limit": "\(statesMax)"])
         }
     }
 
@@ -107,18 +133,28 @@ public final class FaultRuntime: Sendable {
         guard let change = pass.change(now: now, interval: Self.idleCommitInterval) else { return }
         var backoff = Backoff(first: .milliseconds(100), most: .seconds(10))
         var random = SystemRandomNumberGenerator()
-        var isWaiting = false
         while true {
             do {
                 let rows = try await store.commit(change)
                 pass.committed(now: now)
-                if isWaiting { logger.notice("faults are stored again") }
+                let nexts = pass.nexts(events.partitionCount)
+                let wasWaiting = current.withLock { status in
+                    defer {
+                        status.waitsFor = nil
+                        status.checkpoints = nexts
+                    }
+                    return status.waitsFor != nil
+                }
+                if wasWaiting { logger.notice("faults are stored again") }
                 if rows > 0 { queued.withLock { $0 }?() }
                 return
             } catch {
+                let isNews = current.withLock { status in
+                    defer { status.waitsFor = "\(error)" }
+                    return status.waitsFor == nil
+                }
                 // Said once: the log may be on the disk that is full.
-                if !isWaiting { logger.error("faults cannot be stored yet", metadata: ["reason": "\(error)"]) }
-                isWaiting = true
+                if isNews { logger.error("faults cannot be stored yet", metadata: ["reason": "\(error)"]) }
                 guard !Task.isCancelled else { return }
                 try? await Task.sleep(for: backoff.next(using: &random))
             }
@@ -136,8 +172,8 @@ private struct Pass: Sendable {
     private var committedRevision: UInt64
     let didRestore: Bool
 
-    init(_ state: FaultRuntimeState, rules: [Rule], lateness: Duration, now: HubRuleEngine.HubTime) {
-        var engine = HubRuleEngine(rules: rules, lateness: lateness)
+    init(_ state: FaultRuntimeState, rules: [Rule], settings: FaultRuntimeSettings, now: HubRuleEngine.HubTime) {
+        var engine = HubRuleEngine(rules: rules, lateness: settings.lateness, statesMax: settings.ruleStatesMax)
         didRestore = engine.begin(state.ruleState, now: now)
         committedRevision = engine.revision
         reading = EventReading(engine: engine)
@@ -145,7 +181,12 @@ private struct Pass: Sendable {
         committedAt = now.monotonic
     }
 
+    var fullRules: Set<String> { reading.engine.fullRules }
+    var unwatchedCount: UInt64 { reading.engine.unwatchedCount }
+    var statesMax: Int { reading.engine.statesMax }
+
     func next(_ partition: Int) -> Int64 { checkpoints[partition] ?? 0 }
+    func nexts(_ count: Int) -> [Int64] { (0..<count).map(next) }
 
     func wants(_ event: EventView) -> Bool { reading.wants(event) }
 

@@ -52,23 +52,40 @@ public struct QueuedAlert: Sendable, Equatable {
     }
 }
 
+/// The queue to the CRM is full, and so no fault may be taken from the log.
+public struct FaultQueueFull: Error, Sendable, Equatable, CustomStringConvertible {
+    /// Rows that wait.
+    public let waiting: Int
+
+    public init(waiting: Int) { self.waiting = waiting }
+
+    public var description: String {
+        "\(waiting) alerts wait for the CRM already, and no more are taken; new faults stay in the event log until the CRM "
+            + "takes alerts again: mend what the connector reports before the log's retention reaches them"
+    }
+}
+
 /// How a queue row ended, or when it is due again.
 public enum QueueSettlement: Sendable, Equatable {
     /// The CRM has it; the row goes.
     case delivered
     /// Later, with what went wrong.
     case again(at: WallInstant, error: String)
-    /// The CRM will never take it: kept aside with the exact error until a person retries it.
+    /// The CRM will never take it: kept aside with the exact error until a person retries it. Beyond a limit of the store
+    /// the oldest ones go.
     case deadLetter(error: String)
 }
 
 public struct QueueStatus: Sendable, Equatable {
     public let waiting: Int
+    /// How many may wait.
+    public let limit: Int
     public let deadLetters: Int
     public let oldestQueuedAt: WallInstant?
 
-    public init(waiting: Int, deadLetters: Int, oldestQueuedAt: WallInstant?) {
+    public init(waiting: Int, limit: Int, deadLetters: Int, oldestQueuedAt: WallInstant?) {
         self.waiting = waiting
+        self.limit = limit
         self.deadLetters = deadLetters
         self.oldestQueuedAt = oldestQueuedAt
     }
@@ -96,6 +113,7 @@ public protocol FaultStore: Sendable {
     /// Runs the reports through `FaultLifeCycle` and stores what comes of them with checkpoints and rule state.
     ///
     /// - Returns: how many queue rows were added.
+    /// - Throws: `FaultQueueFull` when there are reports and no room; nothing was changed, the checkpoints included.
     func commit(_ change: FaultChange) async throws -> Int
 
     /// - Returns: whether the fault was open and is now acknowledged.

@@ -31,12 +31,13 @@ public struct HubRuleEngine: Sendable {
         }
     }
 
-    /// States of each evaluator: rules times devices.
-    static let statesMax = 100_000
+    public static let statesMaxDefault = 100_000
 
     private let lateness: Duration
     private var values: RuleEvaluator
     private var silences: RuleEvaluator
+    /// The rules, by name, that have no room for some device; it is not watched.
+    public private(set) var fullRules: Set<String> = []
     private let takesAnyDevice: Bool
     private let devices: Set<DeviceID>
     private let readsNumbers: Bool
@@ -44,11 +45,12 @@ public struct HubRuleEngine: Sendable {
     /// - Parameters:
     ///   - rules: those of other places are left out.
     ///   - lateness: how much later than it was measured a value may arrive and still decide. Default 60 s.
-    public init(rules: [Rule], lateness: Duration = .seconds(60)) {
+    ///   - statesMax: states, rules times devices, of the rules about values and of those about silence each.
+    public init(rules: [Rule], lateness: Duration = .seconds(60), statesMax: Int = HubRuleEngine.statesMaxDefault) {
         let own = rules.filter { $0.runs == .hub }
         self.lateness = lateness
-        values = RuleEvaluator(rules: own.filter { $0.condition != .silent }, statesMax: Self.statesMax)
-        silences = RuleEvaluator(rules: own.filter { $0.condition == .silent }, statesMax: Self.statesMax)
+        values = RuleEvaluator(rules: own.filter { $0.condition != .silent }, statesMax: statesMax)
+        silences = RuleEvaluator(rules: own.filter { $0.condition == .silent }, statesMax: statesMax)
         takesAnyDevice = own.contains { $0.device == .any }
         devices = Set(
             own.compactMap { rule in
@@ -88,26 +90,31 @@ public struct HubRuleEngine: Sendable {
         _ metric: String, _ value: Double?, of device: DeviceID, time: WallInstant, arrivedAt: WallInstant,
         place: Place, now: HubTime
     ) -> [FaultReport] {
-        var outcomes = silences.heard(device: device, metric: metric, at: now.monotonic)
-        var reports = outcomes.compactMap { report($0, of: silences, time: now.wall, place: place) }
+        var reports = self.reports(
+            silences.heard(device: device, metric: metric, at: now.monotonic), of: silences.rules, time: now.wall,
+            place: place)
         guard let value, arrivedAt - time <= lateness else { return reports }
         let instant = min(time, arrivedAt)
-        outcomes = values.observed(device: device, metric: metric, value: value, at: Self.axis(instant))
-        reports += outcomes.compactMap { report($0, of: values, time: instant, place: place) }
+        reports += self.reports(
+            values.observed(device: device, metric: metric, value: value, at: Self.axis(instant)), of: values.rules,
+            time: instant, place: place)
         return reports
     }
 
     /// Everything in the log has been seen up to now: fires what waits for time alone.
     public mutating func caughtUp(now: HubTime) -> [FaultReport] {
         let settled = now.wall + (.zero - lateness)
-        let held = values.timeReached(Self.axis(settled)).compactMap {
-            report($0, of: values, time: settled, place: nil)
-        }
+        let held = reports(
+            values.timeReached(Self.axis(settled)), of: values.rules, time: settled, place: nil)
         return held
-            + silences.timeReached(now.monotonic).compactMap {
-                report($0, of: silences, time: now.wall, place: nil)
-            }
+            + reports(silences.timeReached(now.monotonic), of: silences.rules, time: now.wall, place: nil)
     }
+
+    /// Values that a rule should have looked at and had no room for, since the start.
+    public var unwatchedCount: UInt64 { values.unwatchedCount &+ silences.unwatchedCount }
+
+    /// How many states, rules times devices, each kind of rule may have.
+    public var statesMax: Int { values.statesMax }
 
     /// Changes when a commit should keep a new snapshot.
     public var revision: UInt64 { values.revision &+ silences.revision }
@@ -123,16 +130,24 @@ public struct HubRuleEngine: Sendable {
 
     // MARK: - Outcomes
 
-    private func report(
-        _ outcome: RuleOutcome, of evaluator: RuleEvaluator, time: WallInstant, place: Place?
-    ) -> FaultReport? {
-        let rule = evaluator.rules[outcome.rule]
-        let state: FaultState
-        switch outcome.kind {
-        case .breached: state = .raised
-        case .recovered: state = .cleared
-        case .full: return nil
+    private mutating func reports(
+        _ outcomes: [RuleOutcome], of rules: [Rule], time: WallInstant, place: Place?
+    ) -> [FaultReport] {
+        var reports: [FaultReport] = []
+        for outcome in outcomes {
+            let rule = rules[outcome.rule]
+            switch outcome.kind {
+            case .breached: reports.append(Self.report(.raised, outcome, of: rule, time: time, place: place))
+            case .recovered: reports.append(Self.report(.cleared, outcome, of: rule, time: time, place: place))
+            case .full: fullRules.insert(rule.name)
+            }
         }
+        return reports
+    }
+
+    private static func report(
+        _ state: FaultState, _ outcome: RuleOutcome, of rule: Rule, time: WallInstant, place: Place?
+    ) -> FaultReport {
         let value = outcome.value.flatMap { DecimalText($0) }
         let opening = place.map { "\($0.partition)/\($0.offset)" } ?? "\(time.milliseconds)"
         let id = UniqueID.named(

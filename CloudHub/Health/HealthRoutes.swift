@@ -7,10 +7,18 @@ public struct HealthReport: Sendable, Equatable {
         public let name: String
         /// Empty when the part is well; else what is wrong and what to do.
         public let trouble: String
+        /// What will become trouble unless somebody does something; the part still does its work.
+        public let warning: String
 
-        public init(_ name: String, trouble: String = "") {
+        public init(_ name: String, trouble: String = "", warning: String = "") {
             self.name = name
             self.trouble = trouble
+            self.warning = warning
+        }
+
+        var line: String {
+            if !trouble.isEmpty { return "trouble \(name): \(trouble)" }
+            return warning.isEmpty ? "ok \(name)" : "warning \(name): \(warning)"
         }
     }
 
@@ -21,10 +29,7 @@ public struct HealthReport: Sendable, Equatable {
     public var isWell: Bool { parts.allSatisfy(\.trouble.isEmpty) }
 
     /// One line a part.
-    public var text: String {
-        parts.map { $0.trouble.isEmpty ? "ok \($0.name)" : "trouble \($0.name): \($0.trouble)" }
-            .joined(separator: "\n") + "\n"
-    }
+    public var text: String { parts.map(\.line).joined(separator: "\n") + "\n" }
 }
 
 /// `/healthz` and `/metrics`, without signing in: they name no device and carry nothing that a device sent.

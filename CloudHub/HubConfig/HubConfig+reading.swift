@@ -27,6 +27,8 @@ extension HubConfig {
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
             "poll_interval", default: commandPollInterval, in: .milliseconds(200) ... .seconds(60))
+        commandTimeLimit = connector.duration(
+            "command_time_limit", default: commandTimeLimit, in: .seconds(10) ... .seconds(2 * 86_400))
         crm = Self.crm(root.section("crm"))
         rules = Self.rules(root)
         commands = Self.commands(root)

@@ -18,6 +18,8 @@ public struct HubConfig: Hashable, Sendable {
     public var crm: CRM?
     /// How often the connector looks for commands. Default 1s. Range 200ms … 1m.
     public var commandPollInterval = Duration.seconds(1)
+    /// How long a command may take to reach its device, from its row's creation on. Default 5m. Range 10s … 2d.
+    public var commandTimeLimit = Duration.seconds(300)
     /// Rules that the hub evaluates. Default none. At most 1000.
     public var rules: [Rule] = []
     /// Command names of the service desk beside the stock ones: name to method. At most 200.

@@ -100,7 +100,14 @@ final class ListenerShared: Sendable {
             metadata: ["device": "\(device?.description ?? "")", "topicBytes": "\(topic.utf8.count)"])
     }
 
-    func transportFailed(_ error: any Error, device: HubIdentity?) {
+    func transportFailed(_ error: any Error, device: HubIdentity?, from address: SocketAddress?) {
+        if let sentence = HandshakeFailure.sentence(error) {
+            guard mayComplain(about: sentence) else { return }
+            dependencies.logger.warning(
+                "a TLS handshake failed",
+                metadata: ["address": "\(address?.ipAddress ?? "unknown")", "reason": "\(sentence)"])
+            return
+        }
         guard mayComplain(about: "transport") else { return }
         dependencies.logger.debug(
             "connection failed",

@@ -114,7 +114,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         // A failing socket or handshake ends in channelInactive; what it was is for the log.
-        shared.transportFailed(error, device: attached?.dispatch.identity)
+        shared.transportFailed(error, device: attached?.dispatch.identity, from: context.remoteAddress)
         context.close(promise: nil)
     }
 

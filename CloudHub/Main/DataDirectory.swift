@@ -15,10 +15,11 @@ struct DataDirectory: Sendable {
     var socket: String { path + "/control.sock" }
     private var lockFile: String { path + "/lock" }
 
-    /// Makes the directory, readable by its owner alone.
+    /// Makes the directory, readable by its owner alone. An empty one that is there is made so too.
     func create() throws(CommandFailure) {
         if mkdir(path, 0o700) == 0 { return }
         let reason = errno
+        if reason == EEXIST, anyContent() == nil { chmod(path, 0o700) }
         guard reason == EEXIST else {
             throw .failed(
                 "the data directory \(path) cannot be made: \(String(cString: strerror(reason))); "
@@ -28,6 +29,19 @@ struct DataDirectory: Sendable {
 
     /// Whether a hub ever set itself up here.
     var isSetUp: Bool { access(hubDatabase, F_OK) == 0 }
+
+    /// The name of something in the directory beside the lock; `nil` when it is empty or cannot be read.
+    func anyContent() -> String? {
+        guard let folder = opendir(path) else { return nil }
+        defer { closedir(folder) }
+        while let entry = readdir(folder) {
+            let name = withUnsafePointer(to: &entry.pointee.d_name) {
+                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
+            }
+            if ![".", "..", "lock"].contains(name) { return name }
+        }
+        return nil
+    }
 
     /// Takes the directory for this process until the lock is dropped. `nil` when another process holds it.
     func tryLock() throws(CommandFailure) -> DirectoryLock? {

@@ -13,20 +13,21 @@ final class DeviceDispatcher: CommandDispatcher {
     static let commandProperty = "method-name"
 
     private let devices: DeviceHub
-    private let now: @Sendable () -> WallInstant
-    private let waiting = Mutex<[String: CheckedContinuation<DispatchOutcome, Never>]>([:])
+    private let ended = Mutex<(@Sendable () -> Void)?>(nil)
 
-    init(devices: DeviceHub, now: @escaping @Sendable () -> WallInstant) {
+    init(devices: DeviceHub) {
         self.devices = devices
-        self.now = now
-        devices.onOutcome { [weak self] outcome in self?.ended(outcome) }
+        devices.onOutcome { [weak self] outcome in
+            guard outcome.isStored else { return }
+            self?.ended.withLock { $0 }?()
+        }
     }
 
     func isOnline(_ device: DeviceID) -> Bool { devices.takesMethods(HubIdentity(device: device)) }
 
     func invoke(
         _ device: DeviceID, method: String, payload: JSONValue, timeLimit: Duration
-    ) async -> DispatchOutcome {
+    ) async -> MethodOutcome {
         let limits = DeviceHub.responseTimeouts
         do throws(HubError) {
             let result = try await devices.invokeMethod(
@@ -34,50 +35,63 @@ final class DeviceDispatcher: CommandDispatcher {
                 responseTimeout: min(max(timeLimit, limits.lowerBound), limits.upperBound))
             return .answered(status: result.status, payload: result.payload)
         } catch {
-            return .failed(error.message)
+            switch error.code {
+            case .deviceNotOnline: return .notOnline
+            case .gatewayTimeout: return .unanswered
+            default: return .failed(error.message)
+            }
         }
     }
 
-    func queue(
-        _ device: DeviceID, name: String, payload: JSONValue, expiresAt: WallInstant
-    ) async -> DispatchOutcome {
-        var random = SystemRandomNumberGenerator()
-        let id = UniqueID.random(using: &random).description
+    // MARK: - Messages in a device's queue
+
+    func enqueue(_ message: QueuedCommand, for device: DeviceID) async -> QueueAnswer {
         var bag = PropertyBag()
-        bag.append(Self.commandProperty, name)
+        bag.append(Self.commandProperty, message.command.method)
         bag.append("$.ct", "application/json")
-        let message = C2DMessage(id: id, properties: bag, payload: payload.serialized(), expiresAt: expiresAt)
-        return await withCheckedContinuation { continuation in
-            // Entered before the message is queued: its end may come before the queueing has returned.
-            waiting.withLock { $0[id] = continuation }
-            Task { await self.send(message, to: HubIdentity(device: device)) }
-        }
-    }
-
-    private func send(_ message: C2DMessage, to target: HubIdentity) async {
         do throws(HubError) {
-            try await devices.sendCloudToDevice(target, message: message)
+            try await devices.sendCloudToDevice(
+                HubIdentity(device: device),
+                message: C2DMessage(
+                    id: message.id.description, properties: bag, payload: message.command.payload.serialized(),
+                    expiresAt: message.expiresAt, wantsOutcome: true))
+            return .queued
         } catch {
-            resume(message.id, with: .failed(error.message))
+            return error.code == .serviceUnavailable ? .unsure(error.message) : .refused(error.message)
         }
     }
 
-    private func ended(_ outcome: C2DOutcome) {
-        switch outcome.kind {
-        case .completed: resume(outcome.messageID, with: .delivered)
-        case .expired: resume(outcome.messageID, with: .expired)
-        case .deliveryCountExceeded:
-            resume(
-                outcome.messageID,
-                with: .failed("the device took the message \(DeviceHub.deliveriesMax) times and never acknowledged it"))
-        case .purged:
-            resume(outcome.messageID, with: .failed("the message was taken out of the device's queue"))
+    func fate(of command: UniqueID, on device: DeviceID) async throws -> QueueFate {
+        switch try await devices.cloudToDeviceFate(of: command.description, for: device) {
+        case .waits: .waits
+        case .ended: .ended
+        case .unknown: .neverQueued
         }
     }
 
-    private func resume(_ id: String, with outcome: DispatchOutcome) {
-        waiting.withLock { $0.removeValue(forKey: id) }?.resume(returning: outcome)
+    func queueEnds() async throws -> [QueueEnd] {
+        var ends: [QueueEnd] = []
+        for outcome in try await devices.storedOutcomes() {
+            guard let command = UniqueID(outcome.messageID) else {
+                try await devices.outcomesHandled([outcome.token])
+                continue
+            }
+            let how: QueueEnd.How =
+                switch outcome.kind {
+                case .completed: .delivered
+                case .expired: .expired
+                case .deliveryCountExceeded: .givenUp
+                case .purged: .removed
+                }
+            ends.append(
+                QueueEnd(command: command, how: how, deliveries: outcome.deliveries, receipt: outcome.token))
+        }
+        return ends
     }
+
+    func taken(_ end: QueueEnd) async throws { try await devices.outcomesHandled([end.receipt]) }
+
+    func onQueueEnd(_ wake: @escaping @Sendable () -> Void) { ended.withLock { $0 = wake } }
 }
 
 /// Sends one message that a person wrote on the command line.

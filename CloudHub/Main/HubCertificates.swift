@@ -1,5 +1,5 @@
-import HubClock
 import Certificates
+import HubClock
 import Listeners
 import Logging
 import NIOCore
@@ -7,84 +7,112 @@ import NIOSSL
 import Primitives
 import Synchronization
 
-/// The server certificate of a running hub: loaded for every listener, looked at once a day, renewed in place.
+/// The server certificate of a running hub: one for every listener, renewed and replaced in place.
 final class HubCertificates: Sendable {
+    /// The longest time between two looks at the files, and the time after one that helped nothing.
+    private static let lookInterval = Duration.seconds(86_400)
+    private static let retryInterval = Duration.seconds(3_600)
+
+    private struct Loaded: Sendable {
+        let certificate: ServerCertificate
+        let chain: [NIOSSLCertificate]
+        let key: NIOSSLPrivateKey
+    }
+
     private let folder: String
     private let hostname: String
-    private let current: Mutex<ServerCertificate>
+    private let current: Mutex<Loaded>
     private let listener = Mutex<ServerTLS?>(nil)
+    /// One look at a time.
+    private let looking = Mutex<Void>(())
     private let logger = Logger(label: "certificates")
 
     init(settings: ServeSettings) throws {
         folder = settings.directory.tls
         hostname = settings.hostname
-        let certificate = try ServerCertificate.ensure(directory: folder, hostname: hostname, now: SystemTime.wall())
-        current = Mutex(certificate)
-        tell(certificate)
+        let loaded = try Self.load(folder, hostname)
+        current = Mutex(loaded)
+        tell(loaded.certificate)
     }
 
-    var daysLeft: Int { current.withLock { $0 }.daysLeft(at: SystemTime.wall()) }
+    /// For `/healthz` and `/metrics`.
+    var certificate: ServerCertificate { current.withLock { $0.certificate } }
 
-    /// For MQTT; renewed without closing a connection.
+    /// For MQTT.
     func listenerTLS() throws -> ServerTLS {
-        let (chain, key) = try load()
-        let tls = try ServerTLS(chain: chain, privateKey: key)
+        let loaded = current.withLock { $0 }
+        let tls = try ServerTLS(chain: loaded.chain, privateKey: loaded.key)
         listener.withLock { $0 = tls }
         return tls
     }
 
     /// For HTTPS; a handshake takes the certificate that is there then.
-    func webConfiguration() throws -> TLSConfiguration {
-        let (chain, key) = try load()
+    func webConfiguration() -> TLSConfiguration {
+        let loaded = current.withLock { $0 }
         var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
+            certificateChain: loaded.chain.map { .certificate($0) }, privateKey: .privateKey(loaded.key))
         configuration.minimumTLSVersion = .tlsv12
         configuration.sslContextCallback = { [weak self] _, promise in
-            guard let self else { return promise.succeed(.noChanges) }
-            do {
-                let (chain, key) = try self.load()
-                var override = NIOSSLContextConfigurationOverride.noChanges
-                override.certificateChain = chain.map { .certificate($0) }
-                override.privateKey = .privateKey(key)
-                promise.succeed(override)
-            } catch {
-                promise.fail(error)
+            var override = NIOSSLContextConfigurationOverride.noChanges
+            if let now = self?.current.withLock({ $0 }) {
+                override.certificateChain = now.chain.map { .certificate($0) }
+                override.privateKey = .privateKey(now.key)
             }
+            promise.succeed(override)
         }
         return configuration
     }
 
-    /// Looks once a day, until the task is cancelled.
+    /// Looks once a day and when the certificate is due, until the task is cancelled.
     func watch() async {
-        while !Task.isCancelled {
-            try? await Task.sleep(for: .seconds(86_400))
-            guard !Task.isCancelled else { return }
+        var wait = untilDue() ?? Self.retryInterval
+        while true {
+            do { try await Task.sleep(for: wait) } catch { return }
+            look()
+            wait = untilDue() ?? Self.retryInterval
+        }
+    }
+
+    /// Looks at the files now: renews what is due and takes up what was replaced. New connections get what is there
+    /// then, open ones keep what they have. When the files are no good, the hub goes on with what it has.
+    func look() {
+        looking.withLock { _ in
             do {
-                let certificate = try ServerCertificate.ensure(
-                    directory: folder, hostname: hostname, now: SystemTime.wall())
-                current.withLock { $0 = certificate }
-                tell(certificate)
-                guard certificate.isNew else { continue }
-                let (chain, key) = try load()
-                try listener.withLock { try $0?.replace(chain: chain, privateKey: key) }
-                logger.info("the server certificate was renewed", metadata: ["daysLeft": "\(daysLeft)"])
+                let fresh = try Self.load(folder, hostname)
+                let old = current.withLock { $0 }
+                guard fresh.chain != old.chain else { return tell(fresh.certificate) }
+                try listener.withLock { try $0?.replace(chain: fresh.chain, privateKey: fresh.key) }
+                current.withLock { $0 = fresh }
+                tell(fresh.certificate)
+                logger.info(
+                    fresh.certificate.isNew
+                        ? "the server certificate was renewed" : "the server certificate was replaced",
+                    metadata: ["ends": "\(fresh.certificate.expiresAt)"])
             } catch {
                 logger.error(
-                    "the server certificate could not be renewed; check the files in the folder",
-                    metadata: ["folder": "\(folder)", "error": "\(error)"])
+                    "the server certificate could not be renewed; the hub goes on with the one it has",
+                    metadata: ["reason": "\(error)"])
             }
         }
     }
 
-    private func load() throws -> (chain: [NIOSSLCertificate], key: NIOSSLPrivateKey) {
-        let certificate = current.withLock { $0 }
-        return (
-            try NIOSSLCertificate.fromPEMFile(certificate.certificatePath),
-            try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem)
-        )
+    /// `nil` when it is due already, so that the last look did not help.
+    private func untilDue() -> Duration? {
+        guard let renewsAt = certificate.renewsAt else { return Self.lookInterval }
+        let due = renewsAt - SystemTime.wall()
+        return due > .zero ? min(due, Self.lookInterval) : nil
+    }
+
+    private static func load(_ folder: String, _ hostname: String) throws -> Loaded {
+        let certificate = try ServerCertificate.ensure(directory: folder, hostname: hostname, now: SystemTime.wall())
+        return Loaded(
+            certificate: certificate, chain: try NIOSSLCertificate.fromPEMFile(certificate.certificatePath),
+            key: try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem))
     }
 
     private func tell(_ certificate: ServerCertificate) {
-        for warning in certificate.warnings { logger.warning("\(warning)") }
+        for warning in certificate.warnings {
+            logger.warning("the server certificate needs attention", metadata: ["reason": "\(warning)"])
+        }
     }
 }

@@ -1,7 +1,9 @@
+import Certificates
 import Devices
 import EventLog
 import Faults
 import Health
+import HubClock
 import Listeners
 import Primitives
 import SQLiteHubStore
@@ -12,6 +14,7 @@ import Synchronization
 final class HubHealth: Sendable {
     private let log: SQLiteEventLog
     private let faults: SQLiteFaultStore
+    private let runtime: FaultRuntime
     private let connected: ConnectedDevices
     private let condition = Mutex<LogCondition>(.storing)
     private let token: Mutex<WakeToken?>
@@ -20,17 +23,19 @@ final class HubHealth: Sendable {
 
     struct Parts {
         var listener: MQTTListener?
-        var certificateDaysLeft: (@Sendable () -> Int)?
+        var certificate: (@Sendable () -> ServerCertificate)?
         var connectorTrouble: (@Sendable () -> String)?
     }
 
-    init(log: SQLiteEventLog, faults: SQLiteFaultStore, connected: ConnectedDevices) {
+    init(log: SQLiteEventLog, faults: SQLiteFaultStore, runtime: FaultRuntime, connected: ConnectedDevices) {
         self.log = log
         self.faults = faults
+        self.runtime = runtime
         self.connected = connected
         token = Mutex(nil)
         let watching = log.onCondition { [weak self] condition in self?.condition.withLock { $0 = condition } }
         token.withLock { $0 = watching }
+        log.watchConsumers { ["faults": runtime.status.checkpoints] }
     }
 
     var routes: HealthRoutes {
@@ -43,13 +48,22 @@ final class HubHealth: Sendable {
         case .storing: found.append(.init("log"))
         case .stalled(let error): found.append(.init("log", trouble: error.description))
         }
-        let (days, connector) = parts.withLock { ($0.certificateDaysLeft, $0.connectorTrouble) }
-        if let days = days?() {
-            let trouble = days > 30 ? "" : "the server certificate ends in \(days) days; renew it"
-            found.append(.init("certificate", trouble: trouble))
+        found.append(.init("faults", trouble: faultTrouble()))
+        let (certificate, connector) = parts.withLock { ($0.certificate, $0.connectorTrouble) }
+        if let certificate = certificate?() {
+            let warnings = certificate.warnings.joined(separator: "; ")
+            let isOver = certificate.expiryStatus(at: SystemTime.wall()) == .expired
+            found.append(.init("certificate", trouble: isOver ? warnings : "", warning: isOver ? "" : warnings))
         }
         if let connector { found.append(.init("connector", trouble: connector())) }
         return HealthReport(found)
+    }
+
+    private func faultTrouble() -> String {
+        let trouble = runtime.status.trouble
+        guard log.consumersAtRisk.contains("faults") else { return trouble }
+        let risk = "the event log is about to delete events that no rule has seen: raise its retention"
+        return trouble.isEmpty ? risk : "\(trouble); \(risk)"
     }
 
     func metrics() async -> [Metric] {
@@ -67,15 +81,43 @@ final class HubHealth: Sendable {
                 "fieldline_log_repeats_total", .counter, "Records dropped as repeats.", Double(counters.repeatsDropped)),
             Metric("fieldline_log_quarantined_total", .counter, "Records quarantined.", Double(counters.quarantined)),
         ]
+        metrics += faultMetrics()
         if let status = try? await faults.queueStatus() {
             metrics.append(
                 Metric("fieldline_alert_queue", .gauge, "Alerts that wait for the CRM.", Double(status.waiting)))
             metrics.append(
+                Metric("fieldline_alert_queue_limit", .gauge, "Alerts that may wait.", Double(status.limit)))
+            metrics.append(
                 Metric(
                     "fieldline_alert_dead_letters", .gauge, "Alerts that the CRM refused.", Double(status.deadLetters)))
         }
+        if let certificate = parts.withLock({ $0.certificate })?() {
+            metrics.append(
+                Metric(
+                    "fieldline_certificate_end_seconds", .gauge, "When the server certificate ends, in Unix time.",
+                    Double(certificate.expiresAt.unixSeconds)))
+        }
         if let counts = parts.withLock({ $0.listener })?.counts { metrics += Self.listenerMetrics(counts) }
         return metrics
+    }
+
+    private func faultMetrics() -> [Metric] {
+        let status = runtime.status
+        let lag = zip(log.partitions, status.checkpoints).reduce(Int64(0)) { $0 + $1.0.lag(checkpoint: $1.1) }
+        return [
+            Metric("fieldline_faults_lag_events", .gauge, "Events that no rule has seen yet.", Double(lag)),
+            Metric(
+                "fieldline_faults_lost_events_total", .counter, "Events that retention took before a rule saw them.",
+                Double(status.eventsLost)),
+            Metric(
+                "fieldline_faults_stalled", .gauge, "1 while faults cannot be stored.", status.waitsFor == nil ? 0 : 1),
+            Metric(
+                "fieldline_rule_unwatched_values_total", .counter, "Values that a full hub rule did not look at.",
+                Double(status.unwatchedCount)),
+            Metric(
+                "fieldline_log_consumers_at_risk", .gauge, "Consumers that retention is about to overtake.",
+                Double(log.consumersAtRisk.count)),
+        ]
     }
 
     private static func listenerMetrics(_ counts: ListenerCounts) -> [Metric] {

@@ -53,7 +53,7 @@ struct HubRooms: Sendable {
         )
         let pages = try WebPages(
             source: PageAdapter(registry: registry, devices: devices, live: live, desk: desk), now: SystemTime.wall)
-        let health = HubHealth(log: log, faults: faults, connected: connected)
+        let health = HubHealth(log: log, faults: faults, runtime: runtime, connected: connected)
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,

@@ -51,7 +51,7 @@ struct HubServer {
     }
 
     private func serve() async throws {
-        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint)
+        let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
         let certificates = try HubCertificates(settings: settings)
         let http = try await startHTTP()
         let https = try await startHTTPS(certificates)
@@ -64,7 +64,7 @@ struct HubServer {
         let control = try await startControl(address)
         rooms.health.parts.withLock { parts in
             parts.listener = listener
-            parts.certificateDaysLeft = { certificates.daysLeft }
+            parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
@@ -72,6 +72,10 @@ struct HubServer {
             "cloud-hub ready mqtts://\(settings.mqtt.host):\(mqttPort) https://\(settings.https.host):\(https.port) "
                 + "http://\(settings.http.host):\(http.port)")
         for await signal in signals {
+            guard signal != .sighup else {
+                certificates.look()
+                continue
+            }
             logger.info("stopping", metadata: ["signal": "\(signal)"])
             break
         }
@@ -104,7 +108,7 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
-        let tls = try certificates.webConfiguration()
+        let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
             try await WebServer.start(router, at: settings.https, tls: tls, group: group, logger: Self.quiet("https"))
         }
@@ -148,7 +152,11 @@ struct HubServer {
             directory: directory, address: address, registry: stores.registry, database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
-                rules: settings.ruleTable, backup: { try BackupFiles.make(of: directory, to: $0) }))
+                rules: settings.ruleTable,
+                backup: { target in
+                    // It waits for the disk, perhaps for minutes.
+                    try await NIOThreadPool.singleton.runIfActive { try BackupFiles.make(of: directory, to: target) }
+                }))
         return try await ControlServer.start(path: directory.socket, group: group) {
             try await verbs.perform($0, send: $1)
         }
@@ -164,7 +172,7 @@ struct HubServer {
         let client = DataverseClient(configuration, http: rooms.httpClient, now: SystemTime.monotonic)
         return Connector(
             client: client, faults: rooms.faults, records: SQLiteConnectorStore(stores.database),
-            dispatcher: DeviceDispatcher(devices: rooms.devices, now: SystemTime.wall),
+            dispatcher: DeviceDispatcher(devices: rooms.devices),
             configuration: ConnectorConfiguration(
                 hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
                 pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits,

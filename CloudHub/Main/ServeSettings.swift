@@ -77,7 +77,7 @@ struct ServeSettings: Sendable {
     var commandLimits: CommandLimits {
         var names = CommandNames.stock
         for command in config.commands { names.methods[command.name.lowercased()] = command.method }
-        return CommandLimits(names: names)
+        return CommandLimits(timeLimit: config.commandTimeLimit, names: names)
     }
 
     /// The connector's way to the CRM: the configured one, or the embedded desk on the plain HTTP listener.
@@ -94,7 +94,8 @@ struct ServeSettings: Sendable {
         }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
         return DataverseConfiguration(
-            baseURL: crm.url, tokenURL: crm.tokenURL, clientID: crm.clientID, clientSecret: Secret(line))
+            baseURL: crm.url, tokenURL: crm.tokenURL, clientID: crm.clientID, clientSecret: Secret(line),
+            scope: crm.scope)
     }
 
     /// The hub's rules as the command line shows them.

@@ -32,6 +32,9 @@ public struct DeskConfiguration: Sendable {
 ///
 /// Nothing but its routes and the in-process door for pages leads into it. Thread-safe.
 public final class ServiceDesk: Sendable {
+    /// The newest schema of `desk.sqlite` that this program knows.
+    public static let schemaVersion = DeskDatabase.schemaVersion
+
     public let credentials: DeskCredentials
     /// Refuses requests on demand, for trying clients against the limits of Dataverse.
     public let throttle = Throttle()

@@ -14,6 +14,7 @@ import Uplink
 /// The composition root: builds the parts, starts them, waits for a signal, stops them.
 enum Agent {
     static func run(_ loaded: Configured) throws(AgentFailure) {
+        Heap.keepSmall()
         let signals = StopSignals()
         let logger = makeLogger(loaded.config.log)
         let parts = try Parts(loaded, logger: logger)
@@ -105,8 +106,11 @@ private struct Parts {
         }
         self.drivers = drivers
         let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
+        let report = GatewayReport(store: store, drivers: drivers)
         let uplink = try failing { [store] () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, logger: logger)
+            try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
+                report.patch(desiredVersion: desiredVersion)
+            }
         }
         self.uplink = uplink
         core = AgentCore(

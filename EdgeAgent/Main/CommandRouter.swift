@@ -11,6 +11,8 @@ struct CommandRouter: CommandHandler {
     let drivers: [any SouthboundDriver]
     let store: any OutboxStore
 
+    /// Statuses as Azure's device SDKs give them: 400 for a payload that does not fit, 501 for a method that is not
+    /// there, 500 for one that failed; and 404 for a child that is not here, 504 for one that was not reached in time.
     func perform(_ call: CommandCall, reply: @escaping @Sendable (CommandAnswer) -> Void) {
         guard call.device != gateway else { return reply(own(call)) }
         guard let driver = drivers.first(where: { $0.serves(call.device) }) else {
@@ -22,6 +24,8 @@ struct CommandRouter: CommandHandler {
         driver.command(command) { outcome in
             switch outcome {
             case .executed(let answer): reply(CommandAnswer(status: 200, payload: answer ?? Array("null".utf8)))
+            case .refused(.unknownCommand, let reason): reply(.failed(501, reason))
+            case .refused(.wrongPayload, let reason): reply(.failed(400, reason))
             case .failed(let reason): reply(.failed(500, reason))
             case .expired(let reason): reply(.failed(504, reason))
             }
@@ -62,7 +66,7 @@ struct CommandRouter: CommandHandler {
             } catch {
                 return .failed(500, error.description)
             }
-        default: return .failed(404, "this gateway has no command \(call.name); it knows ping and status")
+        default: return .failed(501, "this gateway has no command \(call.name); it knows ping and status")
         }
     }
 }

@@ -1,5 +1,4 @@
 import AgentConfig
-import ArgumentParser
 import ConfigText
 import Connectivity
 import Glibc
@@ -13,27 +12,27 @@ struct Configured {
     var config: AgentConfig
     let uplink: UplinkSettings
 
-    /// Reads and checks everything; on problems it prints them all and ends with status 1.
-    static func load(_ path: String) throws -> Configured {
+    /// Reads and checks everything; on problems it prints them all.
+    static func load(_ path: String) throws(ExitStatus) -> Configured {
         let text: String
         do throws(FileProblem) {
             text = try TextFile.read(path)
         } catch {
             Terminal.error("edge-agent: the configuration cannot be read: \(error)")
-            throw ExitCode(1)
+            throw .failed
         }
         let config: AgentConfig
         do throws(ConfigError) {
             config = try AgentConfig(toml: text)
         } catch {
             for problem in error.problems { Terminal.error("\(path): \(problem)") }
-            throw ExitCode(1)
+            throw .failed
         }
         var problems: [String] = []
         let loaded = Configured(config, &problems)
         guard let loaded, problems.isEmpty else {
             for problem in problems { Terminal.error("\(path): \(problem)") }
-            throw ExitCode(1)
+            throw .failed
         }
         return loaded
     }

@@ -1,5 +1,4 @@
 import AgentConfig
-import ArgumentParser
 import ConfigText
 import EdgeStore
 import Glibc
@@ -10,72 +9,64 @@ import Uplink
 
 /// `edge-agent`: exit status 0 done, 1 the thing failed, 2 the call was wrong.
 @main
-struct EdgeAgentCommand: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        commandName: "edge-agent",
-        abstract: "A field gateway: reads local sensors, acts locally, keeps everything until the hub has it.",
-        subcommands: [Run.self, Check.self, Status.self, Simulate.self])
+enum EdgeAgentCommand {
+    private static let config = Verb.Option(
+        name: "config", placeholder: "file", help: "the configuration (TOML)", isRequired: true)
 
-    /// The parser's own exit status for a wrong call is 64; ours is 2, as in every program of the house.
+    static let verbs = [
+        Verb(name: "run", abstract: "Run the gateway until SIGTERM.", options: [config], run: run),
+        Verb(
+            name: "check", abstract: "Check the configuration and the files it names; says all problems at once.",
+            options: [config], run: check),
+        Verb(
+            name: "status", abstract: "Show what waits in the outbox, also while the agent runs.", options: [config],
+            run: status),
+        Simulation.verb,
+    ]
+
     static func main() {
-        do {
-            var command = try parseAsRoot()
-            try command.run()
-        } catch {
-            let code = exitCode(for: error)
-            if code == .validationFailure {
-                Terminal.error(fullMessage(for: error))
-                Glibc.exit(2)
+        do throws(CallProblem) {
+            switch try Call.read(Array(CommandLine.arguments.dropFirst()), verbs: verbs) {
+            case .help(let text): Terminal.line(text)
+            case .run(let verb, let options):
+                do throws(ExitStatus) {
+                    try verb.run(options)
+                } catch {
+                    exit(error.code)
+                }
             }
-            exit(withError: error)
+        } catch {
+            Terminal.error(error.text)
+            exit(ExitStatus.wrongCall.code)
         }
     }
-}
 
-struct Run: ParsableCommand {
-    static let configuration = CommandConfiguration(abstract: "Run the gateway until SIGTERM.")
-
-    @Option(help: "The configuration file (TOML).") var config: String
-
-    func run() throws {
+    private static func run(_ options: OptionValues) throws(ExitStatus) {
         #if DEBUG
             if let bug = getenv("FIELDLINE_PLANTED_BUG"), !PlantedBug.plant(String(cString: bug)) {
                 Terminal.error("edge-agent: FIELDLINE_PLANTED_BUG names no planted bug")
-                throw ExitCode(2)
+                throw .wrongCall
             }
         #endif
-        let loaded = try Configured.load(config)
+        let loaded = try Configured.load(options.required("config"))
         do throws(AgentFailure) {
             try Agent.run(loaded)
         } catch {
             Terminal.error("edge-agent: \(error)")
-            throw ExitCode(1)
+            throw .failed
         }
     }
-}
 
-struct Check: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Check the configuration and the files it names; says all problems at once.")
-
-    @Option(help: "The configuration file (TOML).") var config: String
-
-    func run() throws {
-        let loaded = try Configured.load(config)
+    private static func check(_ options: OptionValues) throws(ExitStatus) {
+        let file = options.required("config")
+        let loaded = try Configured.load(file)
         let drivers = loaded.config.brokers.count + loaded.config.lines.count
         Terminal.line(
-            "\(config) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")
+            "\(file) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")
     }
-}
 
-struct Status: ParsableCommand {
-    static let configuration = CommandConfiguration(
-        abstract: "Show what waits in the outbox, also while the agent runs.")
-
-    @Option(help: "The configuration file (TOML).") var config: String
-
-    func run() throws {
-        let loaded = try Configured.load(config)
+    private static func status(_ options: OptionValues) throws(ExitStatus) {
+        let loaded = try Configured.load(options.required("config"))
         do throws(OutboxError) {
             let seen = try OutboxInspection(path: loaded.config.outbox.path)
             Terminal.line("epoch        \(seen.epoch)")
@@ -91,7 +82,7 @@ struct Status: ParsableCommand {
             }
         } catch {
             Terminal.error("edge-agent: \(error)")
-            throw ExitCode(1)
+            throw .failed
         }
     }
 }

@@ -1,4 +1,5 @@
 internal import CMosquitto
+internal import COpenSSL
 internal import Connectivity
 internal import DriverRuntime
 internal import Glibc
@@ -57,30 +58,86 @@ final class MosquittoTransport {
 
     deinit { mosquitto_destroy(client) }
 
-    /// Resolves, connects and begins the handshake. Blocks for as long as the system takes to resolve and connect.
-    func connect() throws(LinkFailure) {
+    /// Looks the host up and tries its addresses in turn until one takes the TCP connection; TLS and CONNECT follow in
+    /// `read` and `write`. A host that drops packets holds it up until `deadline` at the most, an agent that stops ends
+    /// it at once. Only the system's resolver blocks for as long as it likes.
+    ///
+    /// - Returns: `false` when `isStopping` ended it; the wake signal then stays rung.
+    func connect(
+        until deadline: MonotonicInstant, wake: WakeSignal, isStopping: () -> Bool
+    ) throws(LinkFailure) -> Bool {
+        var addresses: ArraySlice<String>
+        do throws(HostAddresses.LookupFailure) {
+            addresses = try HostAddresses.resolve(settings.hubHost)[...]
+        } catch {
+            throw LinkFailure(.nameNotResolved(host: settings.hubHost))
+        }
+        var failure = LinkProblem.nameNotResolved(host: settings.hubHost)
+        while let address = addresses.popFirst() {
+            let now = SystemTime.monotonic
+            let share = now + max(deadline - now, .zero) / (addresses.count + 1)
+            switch try attempt(address, until: share, wake: wake, isStopping: isStopping) {
+            case .stands: return true
+            case .stopped: return false
+            case .failed(let problem): failure = problem
+            }
+        }
+        throw LinkFailure(failure)
+    }
+
+    private enum Attempt {
+        case stands
+        case stopped
+        case failed(LinkProblem)
+    }
+
+    private func attempt(
+        _ address: String, until deadline: MonotonicInstant, wake: WakeSignal, isStopping: () -> Bool
+    ) throws(LinkFailure) -> Attempt {
         let seconds = Int32(clamping: settings.keepAlive.components.seconds)
         errno = 0
-        let code = mosquitto_connect(client, settings.hubHost, Int32(settings.port), max(5, seconds))
+        let code = mosquitto_connect_async(client, address, Int32(settings.port), max(5, seconds))
         let systemError = errno
         switch mosq_err_t(code) {
-        case MOSQ_ERR_SUCCESS: return
-        case MOSQ_ERR_EAI: throw LinkFailure(.nameNotResolved(host: settings.hubHost))
-        case MOSQ_ERR_ERRNO where systemError == ECONNREFUSED:
-            throw LinkFailure(.connectionRefused(host: settings.hubHost, port: settings.port))
-        case MOSQ_ERR_ERRNO:
-            throw LinkFailure(
-                .unreachable(
-                    host: settings.hubHost, port: settings.port, detail: String(cString: strerror(systemError))))
+        case MOSQ_ERR_SUCCESS: break
+        case MOSQ_ERR_ERRNO: return .failed(unreachable(systemError))
         default: throw LinkFailure(problem(of: code))
         }
+        while !isStopping() {
+            var entries = [
+                pollfd(fd: mosquitto_socket(client), events: Int16(POLLOUT), revents: 0),
+                pollfd(fd: wake.descriptor, events: Int16(POLLIN), revents: 0),
+            ]
+            poll(&entries, 2, SystemTime.pollMilliseconds(until: deadline))
+            if entries[0].revents != 0 {
+                let error = HostAddresses.connectError(of: entries[0].fd)
+                guard error == 0 else { return .failed(unreachable(error)) }
+                // Begins the handshake, which the library tried in vain before the connection stood.
+                try check(mosquitto_loop_read(client, 1))
+                return .stands
+            }
+            if SystemTime.monotonic >= deadline { return .failed(unreachable(ETIMEDOUT)) }
+            if entries[1].revents != 0, !isStopping() { wake.clear() }
+        }
+        return .stopped
+    }
+
+    private func unreachable(_ error: Int32) -> LinkProblem {
+        let (host, port) = (settings.hubHost, settings.port)
+        if error == ECONNREFUSED { return .connectionRefused(host: host, port: port) }
+        return .unreachable(host: host, port: port, detail: String(cString: strerror(error)))
+    }
+
+    /// Until then the library wants to write although the handshake waits for the hub.
+    private var isHandshakeOver: Bool {
+        mosquitto_ssl_get(client).map { SSL_is_init_finished(OpaquePointer($0)) == 1 } ?? false
     }
 
     /// Waits for the socket or the wake signal, at most until `deadline`, and reads what came into `events`.
     func read(wake: WakeSignal, until deadline: MonotonicInstant) throws(LinkFailure) {
         let socket = mosquitto_socket(client)
         guard socket >= 0 else { throw LinkFailure(problem(of: Int32(MOSQ_ERR_CONN_LOST.rawValue))) }
-        let output: Int16 = mosquitto_want_write(client) ? Int16(POLLOUT) : 0
+        let output: Int16 = isHandshakeOver && mosquitto_want_write(client) ? Int16(POLLOUT) : 0
         var entries = [
             pollfd(fd: socket, events: Int16(POLLIN) | output, revents: 0),
             pollfd(fd: wake.descriptor, events: Int16(POLLIN), revents: 0),

@@ -10,6 +10,7 @@ internal import Primitives
 final class TLSContext {
     let context: OpaquePointer
     private let settings: UplinkSettings
+    private var isAddress = false
     /// The first error of the certificate check, an `X509_V_ERR_…` number; 0 while there was none.
     private(set) var verifyError: Int32 = 0
 
@@ -24,13 +25,17 @@ final class TLSContext {
         ERR_clear_error()
         // Everything is initialised from here on, so that a throw runs `deinit`, which frees the context.
         Self.setProtocols(made, port: settings.port)
-        try Self.setHostName(made, settings.hubHost)
+        isAddress = try Self.setHostName(made, settings.hubHost)
         try Self.setTrust(made, settings, certificateTime: certificateTime)
         try Self.setCredentials(made, settings.credentials)
         SSL_CTX_set_ex_data(made, 0, Unmanaged.passUnretained(self).toOpaque())
         SSL_CTX_set_verify(made, SSL_VERIFY_PEER) { isGood, store in
             if isGood == 0, let store { TLSContext.note(store) }
             return isGood
+        }
+        // libmosquitto connects to an address and would name that one to the server.
+        SSL_CTX_set_info_callback(made) { connection, place, _ in
+            if place & SSL_CB_HANDSHAKE_START != 0, let connection { TLSContext.nameHost(to: connection) }
         }
     }
 
@@ -59,11 +64,25 @@ final class TLSContext {
 
     private static func note(_ store: OpaquePointer) {
         guard let connection = X509_STORE_CTX_get_ex_data(store, SSL_get_ex_data_X509_STORE_CTX_idx()),
-            let context = SSL_get_SSL_CTX(OpaquePointer(connection)),
-            let pointer = SSL_CTX_get_ex_data(context, 0)
+            let owner = owner(of: OpaquePointer(connection))
         else { return }
-        let owner = Unmanaged<TLSContext>.fromOpaque(pointer).takeUnretainedValue()
         if owner.verifyError == 0 { owner.verifyError = X509_STORE_CTX_get_error(store) }
+    }
+
+    /// Server name indication: the configured name, and none for an address. Source: RFC 6066 section 3.
+    private static func nameHost(to connection: OpaquePointer) {
+        guard let owner = owner(of: connection) else { return }
+        let name = owner.isAddress ? nil : strdup(owner.settings.hubHost)
+        defer { free(name) }
+        // The header has this as a macro around SSL_ctrl, which copies the name.
+        SSL_ctrl(connection, SSL_CTRL_SET_TLSEXT_HOSTNAME, Int(TLSEXT_NAMETYPE_host_name), name)
+    }
+
+    private static func owner(of connection: OpaquePointer) -> TLSContext? {
+        guard let context = SSL_get_SSL_CTX(connection), let pointer = SSL_CTX_get_ex_data(context, 0) else {
+            return nil
+        }
+        return Unmanaged<TLSContext>.fromOpaque(pointer).takeUnretainedValue()
     }
 
     private static func setProtocols(_ context: OpaquePointer, port: Int) {
@@ -76,7 +95,8 @@ final class TLSContext {
         }
     }
 
-    private static func setHostName(_ context: OpaquePointer, _ host: String) throws(LinkFailure) {
+    /// - Returns: whether the host is an IP address.
+    private static func setHostName(_ context: OpaquePointer, _ host: String) throws(LinkFailure) -> Bool {
         let parameters = SSL_CTX_get0_param(context)
         X509_VERIFY_PARAM_set_hostflags(parameters, UInt32(X509_CHECK_FLAG_NO_PARTIAL_WILDCARDS))
         let isAddress = X509_VERIFY_PARAM_set1_ip_asc(parameters, host) == 1
@@ -84,6 +104,7 @@ final class TLSContext {
             throw LinkFailure(.credentialsUnusable(detail: "\(host) is not a host name"))
         }
         ERR_clear_error()
+        return isAddress
     }
 
     private static func setTrust(

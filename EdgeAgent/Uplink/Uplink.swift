@@ -10,27 +10,35 @@ public final class Uplink: Sendable {
     private let settings: UplinkSettings
     private let store: any OutboxStore
     private let handler: any CommandHandler
+    private let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     private let logger: Logger
     private let mailbox: UplinkMailbox
     private let thread = Mutex<OwnThread?>(nil)
 
+    /// - Parameter report: what the gateway tells about itself in the reported properties of its twin, as a JSON object
+    ///   of at most 32 KiB: a patch. Told again when it says something else than before. `desiredVersion` is the last
+    ///   version of the desired properties that was seen. Called on the uplink's thread.
     /// - Throws: `.systemRefused` when the process has no descriptor left.
     public init(
-        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger
+        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger,
+        report: @escaping @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     ) throws(UplinkError) {
         guard let mailbox = UplinkMailbox() else { throw UplinkError.systemRefused(doing: "make the wake signal") }
         self.settings = settings
         self.store = store
         self.handler = handler
+        self.report = report
         self.logger = logger
         self.mailbox = mailbox
     }
 
     /// Starts the thread and returns at once; a hub that is down is not an error. May be called once.
     public func start() throws(UplinkError) {
-        let (settings, store, handler, logger, mailbox) = (settings, store, handler, logger, mailbox)
+        let (settings, mailbox) = (settings, mailbox)
+        let surroundings = UplinkLoop.Surroundings(
+            store: store, handler: handler, report: report, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
-            UplinkLoop(settings, store: store, handler: handler, logger: logger, mailbox: mailbox).run()
+            UplinkLoop(settings, surroundings).run()
             mailbox.ended()
         }
         guard let made else { throw UplinkError.systemRefused(doing: "start the uplink's thread") }
@@ -43,10 +51,11 @@ public final class Uplink: Sendable {
     /// What the link does now; for status pages and `status`.
     public var state: LinkState { mailbox.linkState }
 
-    /// Sends what is left for at most `grace`, says goodbye and ends the thread. An attempt that hangs in the system's
-    /// connect is left behind.
+    /// Sends what is left for at most `grace`, says goodbye and ends the thread; without a link it ends at once. An
+    /// attempt that hangs in the system's name resolver is left behind.
     public func stop(grace: Duration) {
-        let deadline = SystemTime.monotonic + grace
+        let now = SystemTime.monotonic
+        let deadline = state == .connected ? now + grace : now
         mailbox.post { $0.stopBy = $0.stopBy ?? deadline }
         guard mailbox.waitForEnd(until: deadline + .seconds(1)) else {
             logger.warning("the uplink did not end in time and is left behind")
@@ -118,6 +127,8 @@ final class UplinkMailbox: Sendable {
         mail.withLock { change(&$0) }
         wake.ring()
     }
+
+    var isStopping: Bool { mail.withLock { $0.stopBy != nil } }
 
     /// Takes everything but the wish to stop, which stays.
     func take() -> Mail {

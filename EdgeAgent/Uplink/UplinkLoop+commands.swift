@@ -52,8 +52,8 @@ extension UplinkLoop {
         case .receipt: receiptReceived(payload)
         case .desiredChanged(let version):
             logger.info("desired properties changed", metadata: ["device": "\(device)", "version": "\(version)"])
-        case .twinResponse(let status, _, _):
-            logger.debug("the hub answered a twin request", metadata: ["status": "\(status)"])
+            if child == nil { desiredChanged(version) }
+        case .twinResponse(let status, let rid, _): twinAnswered(status, rid: rid, payload: payload)
         case .moduleInput: break
         }
     }
@@ -204,6 +204,7 @@ extension UplinkLoop {
         } catch {
             logger.error("a receipt could not be kept", metadata: ["reason": "\(error)"])
         }
+        twin.changed(now: SystemTime.monotonic)
         guard let receipt = Receipt(parsing: payload) else {
             logger.warning("a receipt of the hub cannot be read")
             return

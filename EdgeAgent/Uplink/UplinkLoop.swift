@@ -11,15 +11,27 @@ internal import Telemetry
 /// One turn is read → make durable → write. Acknowledgements that the library queued while reading leave only in the
 /// write, so what they acknowledge is durable by then.
 final class UplinkLoop {
+    struct Surroundings: Sendable {
+        let store: any OutboxStore
+        let handler: any CommandHandler
+        let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
+        let logger: Logger
+        let mailbox: UplinkMailbox
+    }
+
     let settings: UplinkSettings
     let store: any OutboxStore
     let handler: any CommandHandler
+    let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     let logger: Logger
     let mailbox: UplinkMailbox
     let identity: HubIdentity
     /// Counts connections, so that an answer to an old request is not sent on a new one.
     private(set) var connection: UInt64 = 0
     var commands = CommandQueue()
+    var twin = TwinExchange()
+    /// Of the gateway's own desired properties, as far as seen.
+    var desiredVersion: Int64?
     private(set) var transport: MosquittoTransport?
     private var link: LinkSupervisor
     private var drain: DrainOrder
@@ -30,15 +42,13 @@ final class UplinkLoop {
     private var stopBy: MonotonicInstant?
     private let telemetryTopic: String
 
-    init(
-        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger,
-        mailbox: UplinkMailbox
-    ) {
+    init(_ settings: UplinkSettings, _ surroundings: Surroundings) {
         self.settings = settings
-        self.store = store
-        self.handler = handler
-        self.logger = logger
-        self.mailbox = mailbox
+        store = surroundings.store
+        handler = surroundings.handler
+        report = surroundings.report
+        logger = surroundings.logger
+        mailbox = surroundings.mailbox
         identity = HubIdentity(settings.gateway)
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
@@ -84,6 +94,7 @@ final class UplinkLoop {
         if transport.isAccepted {
             try send(transport)
             startCommands()
+            try exchangeTwin()
         }
         try transport.write()
     }
@@ -112,11 +123,14 @@ final class UplinkLoop {
     private func connect() {
         drop()
         connection += 1
-        link.attemptStarted(now: SystemTime.monotonic)
+        let now = SystemTime.monotonic
+        link.attemptStarted(now: now)
         do throws(LinkFailure) {
             let made = try MosquittoTransport(settings, login: login(), certificateTime: certificateTime())
-            try made.connect()
-            transport = made
+            let mailbox = mailbox
+            let stands = try made.connect(
+                until: now + settings.link.connectTimeMax, wake: mailbox.wake, isStopping: { mailbox.isStopping })
+            if stands { transport = made }
         } catch {
             linkFailed(error.problem)
         }
@@ -140,6 +154,7 @@ final class UplinkLoop {
         transport = nil
         travelling = [:]
         drain.linkLost()
+        twin.linkLost()
     }
 
     private func login() -> Login {
@@ -177,7 +192,9 @@ final class UplinkLoop {
             case .acknowledged(let identifier):
                 guard let sent = travelling.removeValue(forKey: identifier) else { continue }
                 if drain.batchAcknowledged(sent.ticket) { acknowledged.append(sent.batch) }
-            case .subscribed(let granted): noteSubscriptions(granted)
+            case .subscribed(let granted):
+                noteSubscriptions(granted)
+                twin.linkCameUp(now: SystemTime.monotonic)
             case .message(let topic, let payload, _): try received(topic: topic, payload: payload)
             }
         }

@@ -7,9 +7,12 @@ import json
 import threading
 
 import pytest
-from azure.iot.device import IoTHubDeviceClient, Message, MethodResponse
+from azure.iot.device import X509, IoTHubDeviceClient, Message, MethodResponse
+from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+
+from certificates import made
 
 DEVICE = "sdk-1"
 
@@ -85,3 +88,41 @@ def test_cloud_to_device(hub, client):
     assert seen[0].data == b"hello"
     assert seen[0].message_id == "c-1"
     assert seen[0].custom_properties["colour"] == "dark red"
+
+
+def by_command(hub, registry, name, own, spare):
+    hub.stage.hub_command("device", "create", name, "--thumbprint", own.sha1, "--secondary-thumbprint", spare.sha256)
+
+
+def by_registry_manager(hub, registry, name, own, spare):
+    device = registry.create_device_with_x509(name, own.sha1.upper(), spare.sha1.upper(), "enabled")
+    assert device.authentication.type == "selfSigned"
+
+
+@pytest.mark.parametrize("register", [by_command, by_registry_manager], ids=lambda register: register.__name__)
+def test_a_device_with_a_thumbprint_connects_with_either_certificate_and_no_other(hub, registry, tmp_path, register):
+    name = f"x509-{register.__name__}"
+    own, spare, foreign = (made(tmp_path, which) for which in ("own", "spare", "foreign"))
+    register(hub, registry, name, own, spare)
+
+    def client_with(certificate):
+        with open(hub.ca) as authority:
+            return IoTHubDeviceClient.create_from_x509_certificate(
+                x509=X509(*map(str, certificate.files)), hostname="localhost", device_id=name,
+                server_verification_cert=authority.read(), connection_retry=False)
+
+    for number, certificate in enumerate((own, spare)):
+        client = client_with(certificate)
+        client.connect()
+        client.send_message(Message(json.dumps({"n": number}), content_type="application/json", content_encoding="utf-8"))
+        client.shutdown()
+    stranger = client_with(foreign)
+    with pytest.raises(CredentialError):
+        stranger.connect()
+    stranger.shutdown()
+    monitor = hub.monitor(name)
+    events = [json.loads(monitor.line("{")) for _ in range(2)]
+    assert [event["body"] for event in events] == [{"n": 0}, {"n": 1}]
+    for event in events:
+        method = json.loads(event["annotations"]["iothub-connection-auth-method"])
+        assert method == {"scope": "device", "type": "x509Certificate", "issuer": "iothub"}

@@ -45,18 +45,23 @@ def packet(first_byte, body):
 class RawDevice:
     """One TLS connection of a device. Every call blocks until its answer is there, or 20 s have passed."""
 
-    def __init__(self, hub, name, token=None, keep_alive=60):
+    def __init__(self, hub, name, token=None, keep_alive=60, context=None, session=None):
         self.name, self._packet_id, self._aside = name, 0, []
-        context = ssl.create_default_context(cafile=str(hub.ca))
+        context = context or trusting(hub)
         plain = socket.create_connection(("127.0.0.1", hub.mqtt), 20)
         plain.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.socket = context.wrap_socket(plain, server_hostname="localhost")
+        self.socket = context.wrap_socket(plain, server_hostname="localhost", session=session)
         self.code = None
         if token is not None:
-            user = f"localhost/{name}/?api-version=2021-04-12"
-            body = text("MQTT") + b"\x04\xc2" + struct.pack(">H", keep_alive)
-            self.send(packet(0x10, body + text(name) + text(user) + text(token)))
-            self.code = self.receive(CONNACK)[1]
+            self.login(token, keep_alive)
+
+    def login(self, token=None, keep_alive=60):
+        """CONNECT, without a password unless there is a token; the code of its answer."""
+        user = f"localhost/{self.name}/?api-version=2021-04-12"
+        body = text("MQTT") + (b"\x04\xc2" if token else b"\x04\x82") + struct.pack(">H", keep_alive)
+        self.send(packet(0x10, body + text(self.name) + text(user) + (text(token) if token else b"")))
+        self.code = self.receive(CONNACK)[1]
+        return self.code
 
     def send(self, raw):
         self.socket.sendall(raw)
@@ -140,12 +145,20 @@ class RawDevice:
         return found
 
 
+def trusting(hub, certificate=None):
+    """TLS as a device does it: the hub's CA and name are checked; `certificate` is shown if the hub asks for one."""
+    context = ssl.create_default_context(cafile=str(hub.ca))
+    if certificate:
+        context.load_cert_chain(*certificate.files)
+    return context
+
+
 class HubUnderTest:
     """A running hub, and what is wanted of it in every test."""
 
-    def __init__(self, stage, **options):
+    def __init__(self, stage, extra=(), **options):
         self.stage = stage
-        self.process = stage.start_hub(**options)
+        self.process = stage.start_hub(*extra, **options)
 
     def create(self, name, *options):
         self.stage.hub_command("device", "create", name, *options, data=self.process.data)

@@ -8,19 +8,22 @@ public struct DataverseConfiguration: Sendable {
     public var tokenURL: String
     public var clientID: String
     public var clientSecret: Secret
+    /// What the token is asked for. Default: the base URL followed by `/.default`.
+    public var scope: String
     /// One request, from connect to the last byte. Range 1 s … 120 s.
     public var requestTimeLimit: Duration
     /// A token is renewed this long before it ends, but never before half of its life.
     public var tokenSkew: Duration
 
     public init(
-        baseURL: String, tokenURL: String, clientID: String, clientSecret: Secret,
+        baseURL: String, tokenURL: String, clientID: String, clientSecret: Secret, scope: String? = nil,
         requestTimeLimit: Duration = .seconds(20), tokenSkew: Duration = .seconds(300)
     ) {
         self.baseURL = baseURL
         self.tokenURL = tokenURL
         self.clientID = clientID
         self.clientSecret = clientSecret
+        self.scope = scope ?? baseURL + "/.default"
         self.requestTimeLimit = requestTimeLimit
         self.tokenSkew = tokenSkew
     }

@@ -36,7 +36,7 @@ actor TokenSource {
         let fields = [
             ("grant_type", "client_credentials"), ("client_id", configuration.clientID),
             ("client_secret", String(decoding: configuration.clientSecret.bytes, as: UTF8.self)),
-            ("scope", configuration.baseURL + "/.default"),
+            ("scope", configuration.scope),
         ]
         var request = HTTPClientRequest(url: configuration.tokenURL)
         request.method = .POST

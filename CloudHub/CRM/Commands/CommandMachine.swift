@@ -4,8 +4,12 @@ public import Primitives
 /// What the hub knows of one command row: durable, so that a command is never sent twice.
 public struct CommandRecord: Sendable, Equatable {
     public enum State: Sendable, Equatable {
-        /// The send may have happened. Exits: `decided`; after a restart only with `CommandVerdict.interrupted`.
+        /// A method call may have happened. Exits: `decided`, after a restart only with `CommandVerdict.interrupted`;
+        /// `queued` when the device was not there.
         case attempting
+        /// Under this method's name it is in the device's queue, or was about to go there: the queue knows. Exits:
+        /// `decided`; `attempting` when it never got into the queue.
+        case queued(String)
         /// How it ended is known and must be written to the row. Exits: `reported`.
         case decided(CommandVerdict)
         /// The row says how it ended. No exit.
@@ -38,7 +42,9 @@ public struct CommandVerdict: Sendable, Equatable {
     }
 
     public static let interrupted = CommandVerdict(
-        .error, "the hub stopped while this command was on its way; it was not repeated")
+        .error,
+        "unknown: the hub stopped while this command was on its way, so whether the device obeyed is not known; it was "
+            + "not repeated")
     public static let expired = CommandVerdict(
         .error, "expired: the time limit passed before the command could be sent; the device did not get it")
 }
@@ -62,11 +68,15 @@ public struct CommandRow: Sendable, Equatable {
     }
 }
 
-/// Decides what happens to a command row: created, then attempting, then decided, then reported. Pure.
+/// Decides what happens to a command row. Pure.
 ///
-/// A command is executed at most once: the attempt is durable before anything is sent, and an attempt that an earlier
-/// run of the hub left behind ends without being repeated. It is never executed late: past the time limit it ends as
-/// expired, unsent.
+///     seen ──► attempting ──────────────► decided ──► reported
+///       │        │ not there                 ▲
+///       └────────┴──► queued ── how it ended ┘
+///
+/// A command is executed at most once: the attempt is durable before anything is sent, and a call that an earlier run of
+/// the hub left behind ends as unknown, without being repeated. A queued command outlives the hub: its queue, and how it
+/// ended there, are durable. None is executed late: past the time limit it ends as expired, unsent.
 public enum CommandMachine {
     public enum RowAction: Sendable, Equatable {
         /// Store `.attempting`, then send.
@@ -75,7 +85,9 @@ public enum CommandMachine {
         case decide(CommandVerdict)
         /// Write the stored verdict to the row.
         case report(CommandVerdict)
-        /// It is on its way in this run.
+        /// Ask the queue what has become of it; one that never got there is decided on anew.
+        case follow
+        /// This run calls the device, or knows that the command waits in the queue.
         case wait
     }
 
@@ -83,13 +95,14 @@ public enum CommandMachine {
     ///
     /// - Parameters:
     ///   - record: what is stored of it.
-    ///   - isUnderWay: whether this run of the hub is sending it now.
+    ///   - isUnderWay: whether this run of the hub is calling the device now, or follows the command in the queue.
     public static func rowSeen(
         _ row: CommandRow, record: CommandRecord?, isUnderWay: Bool, limits: CommandLimits, now: WallInstant
     ) -> RowAction {
         switch record?.state {
         case .attempting: return isUnderWay ? .wait : .decide(.interrupted)
-        case .decided(let verdict): return isUnderWay ? .wait : .report(verdict)
+        case .queued: return isUnderWay ? .wait : .follow
+        case .decided(let verdict): return .report(verdict)
         // The row was set back, or the CRM restored from a backup: say again how it ended, and do nothing else.
         case .reported(let verdict): return .report(verdict)
         case nil: break
@@ -108,26 +121,47 @@ public enum CommandMachine {
         }
     }
 
-    /// The dispatcher answered.
-    public static func verdict(on outcome: DispatchOutcome, command: DeviceCommand) -> CommandVerdict {
+    /// The call is over; `nil` when nobody was there to call, and the queue is next.
+    public static func verdict(on outcome: MethodOutcome, method: String) -> CommandVerdict? {
         switch outcome {
         case .answered(let status, let payload):
-            let answer = "the device answered \(command.method) with status \(status): \(payload.text)"
+            let answer = "the device answered \(method) with status \(status): \(payload.text)"
             return CommandVerdict((200..<300).contains(status) ? .sent : .error, answer)
-        case .delivered:
-            return CommandVerdict(.sent, "the device took the message \(command.method) from its queue")
-        case .expired:
+        case .unanswered:
             return CommandVerdict(
-                .error, "expired: the device did not come for \(command.method) within its time limit")
-        case .failed(let reason):
-            return CommandVerdict(.error, "\(command.method) failed: \(reason)")
+                .error,
+                "unknown: the device was sent \(method) and did not answer in time; whether it obeyed is not known")
+        case .notOnline: return nil
+        case .failed(let reason): return failed(reason, method: method)
         }
+    }
+
+    /// What was queued is over.
+    public static func verdict(on end: QueueEnd, method: String) -> CommandVerdict {
+        switch (end.how, end.deliveries) {
+        case (.delivered, _): CommandVerdict(.sent, "the device took the message \(method) from its queue")
+        case (.expired, 0):
+            CommandVerdict(
+                .error, "expired: the device did not come for \(method) within its time limit and did not get it")
+        case (.removed, 0):
+            failed("it was taken out of the device's queue before the device got it", method: method)
+        case (.expired, _), (.removed, _), (.givenUp, _):
+            CommandVerdict(
+                .error,
+                "unknown: the device was handed the message \(method) \(end.deliveries) times and never acknowledged it; "
+                    + "whether it obeyed is not known")
+        }
+    }
+
+    /// It could not be sent.
+    public static func failed(_ reason: String, method: String) -> CommandVerdict {
+        CommandVerdict(.error, "\(method) failed: \(reason)")
     }
 }
 
 /// How long commands may take, and what they are called on the device.
 public struct CommandLimits: Sendable, Equatable {
-    /// From the row's creation on. Range 10 s … 7 days. Default 5 min.
+    /// From the row's creation on. Range 10 s … 2 days: no message waits longer in a device's queue. Default 5 min.
     public var timeLimit: Duration
     public var names: CommandNames
 

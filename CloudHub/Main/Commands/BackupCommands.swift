@@ -28,11 +28,7 @@ struct RestoreCommand: AsyncParsableCommand {
     var from: String
 
     func run() throws {
-        let source = DataDirectory(path: AbsolutePath.of(from))
-        guard source.isSetUp else {
-            throw CommandFailure.failed("\(source.path) is no backup of a hub: it holds no hub.sqlite")
-        }
-        try BackupFiles.restore(from: source, to: common.directory)
+        try BackupFiles.restore(from: DataDirectory(path: AbsolutePath.of(from)), to: common.directory)
         StandardStream.output("restored \(common.directory.path); start it with: cloud-hub serve --data \(common.data)")
     }
 }

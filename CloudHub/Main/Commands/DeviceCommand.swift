@@ -21,17 +21,23 @@ struct DeviceCommand: AsyncParsableCommand {
         var parent: String?
         @Option(help: "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.")
         var thumbprint: String?
+        @Option(help: "A second thumbprint that is good as well, so that the certificate can be exchanged.")
+        var secondaryThumbprint: String?
         @Option(help: "How to print it: table or json.")
         var output = OutputFormat.table
 
         func validate() throws {
             if gateway, parent != nil { throw ValidationError("A gateway has no parent: give --gateway or --parent.") }
+            if secondaryThumbprint != nil, thumbprint == nil {
+                throw ValidationError("--secondary-thumbprint needs --thumbprint.")
+            }
         }
 
         func run() async throws {
             var arguments: JSONObject = ["id": .string(id), "gateway": .bool(gateway)]
             if let parent { arguments["parent"] = .string(parent) }
             if let thumbprint { arguments["thumbprint"] = .string(thumbprint) }
+            if let secondaryThumbprint { arguments["secondaryThumbprint"] = .string(secondaryThumbprint) }
             Printer(format: output).one(
                 try await HubCall(directory: common.directory).result("device.create", arguments))
         }

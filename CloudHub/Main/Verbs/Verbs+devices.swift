@@ -21,14 +21,20 @@ extension Verbs {
             parent = record
         }
         var draft = DeviceDraft(id: id, isGateway: request.isSet("gateway"), parent: parent)
-        if let text = request.text("thumbprint") {
-            guard let thumbprint = Thumbprint(text) else {
-                throw ControlError(
-                    "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
-            }
-            draft.authentication = .selfSigned(primary: thumbprint, secondary: nil)
+        if let primary = try thumbprint(request, "thumbprint") {
+            draft.authentication = .selfSigned(
+                primary: primary, secondary: try thumbprint(request, "secondaryThumbprint"))
         }
         return row(try await registry.create(draft))
+    }
+
+    private func thumbprint(_ request: ControlRequest, _ argument: String) throws -> Thumbprint? {
+        guard let text = request.text(argument) else { return nil }
+        guard let thumbprint = Thumbprint(text) else {
+            throw ControlError(
+                "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
+        }
+        return thumbprint
     }
 
     func listDevices(_ request: ControlRequest) -> JSONValue { .array(registry.list().map(row)) }

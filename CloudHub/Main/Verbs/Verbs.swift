@@ -28,7 +28,7 @@ struct Verbs: Sendable {
         let faults: any FaultStore
         let pages: WebPages
         let rules: JSONValue
-        let backup: @Sendable (String) throws -> Void
+        let backup: @Sendable (String) async throws -> Void
     }
 
     func perform(
@@ -46,11 +46,13 @@ struct Verbs: Sendable {
             case "sign-in": return .done(try await signInLink(request))
             case "fault.list": return .done(try await listFaults(request))
             case "rule.list": return .done(try hub(request).rules)
-            case "backup": return .done(try backup(request))
+            case "backup": return .done(try await backup(request))
             default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)
             }
         } catch let error as HubError {
             throw ControlError(error.message)
+        } catch let failure as CommandFailure {
+            throw ControlError(failure.message, failure.status == 2 ? .wrongCall : .failure)
         }
     }
 
@@ -80,12 +82,12 @@ struct Verbs: Sendable {
         return .string("http://127.0.0.1:\(address.httpPort)\(path)")
     }
 
-    private func backup(_ request: ControlRequest) throws -> JSONValue {
+    private func backup(_ request: ControlRequest) async throws -> JSONValue {
         let hub = try hub(request)
         guard let target = request.text("to"), target.hasPrefix("/") else {
             throw ControlError("the target of a backup must be an absolute path", .wrongCall)
         }
-        try hub.backup(target)
+        try await hub.backup(target)
         return .string(target)
     }
 }

@@ -48,4 +48,16 @@ extension HubSchema {
                 SELECT token, device, messageID, 'purged' FROM c2d WHERE device = OLD.id AND wantsOutcome;
             END;
             """)
+
+    /// How often an ended message had been handed over: whether its device can have had it.
+    static let deliveriesMigration = Migration(
+        "deliveries of ended messages",
+        sql: """
+            ALTER TABLE c2d_outcome ADD COLUMN deliveries INTEGER NOT NULL DEFAULT 0;
+            DROP TRIGGER c2d_purged_with_its_device;
+            CREATE TRIGGER c2d_purged_with_its_device BEFORE DELETE ON device BEGIN
+                INSERT INTO c2d_outcome (token, device, messageID, kind, deliveries)
+                SELECT token, device, messageID, 'purged', deliveries FROM c2d WHERE device = OLD.id AND wantsOutcome;
+            END;
+            """)
 }

@@ -7,5 +7,6 @@ public enum HubSchema {
         devicesMigration,
         SQLiteFaultStore.migration,
         SQLiteConnectorStore.migration,
+        deliveriesMigration,
     ]
 }

@@ -28,30 +28,35 @@ public final class SQLiteConnectorStore: ConnectorStore {
     }
 
     public func save(_ record: CommandRecord) async throws {
-        let (state, verdict) = Self.columns(record.state)
+        let columns = Self.columns(record.state)
         try await database.write { database in
             try database.execute(
                 sql: "INSERT OR REPLACE INTO \"connectorCommand\" VALUES (?, ?, ?, ?, ?)",
                 arguments: [
-                    record.command.description, state, verdict?.kind.rawValue, verdict?.reason,
+                    record.command.description, columns.state, columns.verdict, columns.reason,
                     record.changedAt.milliseconds,
                 ])
         }
     }
 
-    public func forget(before instant: WallInstant) async throws {
+    public func forget(reportedBefore reported: WallInstant, anyBefore any: WallInstant) async throws {
         try await database.write { database in
             try database.execute(
-                sql: "DELETE FROM \"connectorCommand\" WHERE \"state\" = 'reported' AND \"changedAt\" < ?",
-                arguments: [instant.milliseconds])
+                sql: """
+                    DELETE FROM "connectorCommand" WHERE ("state" = 'reported' AND "changedAt" < ?) OR "changedAt" < ?
+                    """, arguments: [reported.milliseconds, any.milliseconds])
         }
     }
 
-    private static func columns(_ state: CommandRecord.State) -> (String, CommandVerdict?) {
+    /// The column `reason` holds the method's name while a command is queued.
+    private static func columns(
+        _ state: CommandRecord.State
+    ) -> (state: String, verdict: String?, reason: String?) {
         switch state {
-        case .attempting: ("attempting", nil)
-        case .decided(let verdict): ("decided", verdict)
-        case .reported(let verdict): ("reported", verdict)
+        case .attempting: ("attempting", nil, nil)
+        case .queued(let method): ("queued", nil, method)
+        case .decided(let verdict): ("decided", verdict.kind.rawValue, verdict.reason)
+        case .reported(let verdict): ("reported", verdict.kind.rawValue, verdict.reason)
         }
     }
 
@@ -62,6 +67,8 @@ public final class SQLiteConnectorStore: ConnectorStore {
         }
         switch (row["state"] as String, verdict) {
         case ("attempting", _): return CommandRecord(command: command, state: .attempting, changedAt: changedAt)
+        case ("queued", _):
+            return CommandRecord(command: command, state: .queued(row["reason"] ?? ""), changedAt: changedAt)
         case ("decided", let verdict?):
             return CommandRecord(command: command, state: .decided(verdict), changedAt: changedAt)
         case ("reported", let verdict?):

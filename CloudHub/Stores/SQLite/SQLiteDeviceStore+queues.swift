@@ -29,12 +29,13 @@ extension SQLiteDeviceStore {
                 }
                 try database.execute(
                     sql: """
-                        INSERT INTO c2d (device, token, messageID, bag, payload, expires, wantsOutcome)
-                        VALUES (?, ?, ?, ?, ?, ?, ?)
+                        INSERT INTO c2d (device, token, messageID, bag, payload, expires, deliveries, wantsOutcome)
+                        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
                         """,
                     arguments: [
                         device.text, message.token.description, message.messageID, message.bagText,
-                        Data(message.payload), message.expiresAt.milliseconds, message.wantsOutcome,
+                        Data(message.payload), message.expiresAt.milliseconds, message.deliveries,
+                        message.wantsOutcome,
                     ])
             }, completion: completion)
     }
@@ -94,6 +95,28 @@ extension SQLiteDeviceStore {
         }
     }
 
+    public func fate(ofMessage messageID: String, for device: DeviceID) async throws -> C2DFate {
+        try await withCheckedThrowingContinuation { continuation in
+            database.read(
+                { database in
+                    let arguments: StatementArguments = [device.text, messageID]
+                    let waits = try Bool.fetchOne(
+                        database, sql: "SELECT EXISTS (SELECT 1 FROM c2d WHERE device = ? AND messageID = ?)",
+                        arguments: arguments)
+                    if waits == true { return .waits }
+                    let ended = try Row.fetchOne(
+                        database,
+                        sql:
+                            "SELECT * FROM c2d_outcome WHERE device = ? AND messageID = ? ORDER BY sequence DESC LIMIT 1",
+                        arguments: arguments)
+                    return try ended.map {
+                        .ended(try Self.outcome($0, C2DOutcome.Kind(rawValue: $0["kind"]), isStored: true))
+                    } ?? .unknown
+                },
+                completion: { continuation.resume(with: $0) })
+        }
+    }
+
     public func outcomesHandled(_ tokens: [UniqueID]) async throws {
         try await database.write { database in
             for token in tokens {
@@ -108,15 +131,20 @@ extension SQLiteDeviceStore {
     ) throws -> [C2DOutcome] {
         let rows = try Row.fetchAll(
             database,
-            sql: "DELETE FROM c2d WHERE \(condition) RETURNING sequence, device, token, messageID, wantsOutcome",
-            arguments: arguments)
+            sql: """
+                DELETE FROM c2d WHERE \(condition)
+                RETURNING sequence, device, token, messageID, deliveries, wantsOutcome
+                """, arguments: arguments)
         return try rows.sorted { ($0["sequence"] as Int64) < ($1["sequence"] as Int64) }.map { row in
             let outcome = try outcome(row, kind, isStored: row["wantsOutcome"])
             if outcome.isStored {
                 try database.execute(
-                    sql: "INSERT INTO c2d_outcome (token, device, messageID, kind) VALUES (?, ?, ?, ?)",
+                    sql: """
+                        INSERT INTO c2d_outcome (token, device, messageID, kind, deliveries) VALUES (?, ?, ?, ?, ?)
+                        """,
                     arguments: [
                         outcome.token.description, outcome.device.text, outcome.messageID, outcome.kind.rawValue,
+                        outcome.deliveries,
                     ])
             }
             return outcome
@@ -131,7 +159,8 @@ extension SQLiteDeviceStore {
         guard let token = UniqueID(row["token"] as String) else { throw damaged }
         return QueuedMessage(
             token: token, messageID: row["messageID"], bagText: row["bag"], payload: Array(row["payload"] as Data),
-            expiresAt: WallInstant(milliseconds: row["expires"]), wantsOutcome: row["wantsOutcome"])
+            expiresAt: WallInstant(milliseconds: row["expires"]), wantsOutcome: row["wantsOutcome"],
+            deliveries: row["deliveries"])
     }
 
     private static func outcome(_ row: Row, _ kind: C2DOutcome.Kind?, isStored: Bool) throws -> C2DOutcome {
@@ -139,7 +168,9 @@ extension SQLiteDeviceStore {
         else {
             throw damaged
         }
-        return C2DOutcome(device: device, messageID: row["messageID"], token: token, kind: kind, isStored: isStored)
+        return C2DOutcome(
+            device: device, messageID: row["messageID"], token: token, kind: kind, deliveries: row["deliveries"],
+            isStored: isStored)
     }
 
     private static var damaged: HubStoreError {

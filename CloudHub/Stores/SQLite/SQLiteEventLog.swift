@@ -10,6 +10,9 @@ public import Telemetry
 /// One thread writes, with `synchronous=FULL`: it takes every group that arrived while the last commit ran, and tells
 /// them all after the sync of the next. While it cannot store, the groups wait, and it tries again by itself.
 public final class SQLiteEventLog: EventLog {
+    /// The newest schema of `log.sqlite` that this program knows.
+    public static let schemaVersion = Int(LogSchema.version)
+
     public struct Options: Sendable, Hashable {
         /// Taken when the log is made; an existing log keeps its own. Default 4, range 1 … 32.
         public var partitionCount = 4
@@ -23,6 +26,8 @@ public final class SQLiteEventLog: EventLog {
         public var reserveBytes = 8 << 20
         /// How long to wait before a failed commit is tried again. Default 1 s.
         public var probeInterval = Duration.seconds(1)
+        /// Between two looks at what retention must delete, and at who has not read it yet. Default 10 s.
+        public var retentionInterval = Duration.seconds(10)
         public var pageBytes = 16_384
         /// SQLite's page cache for the writer, which reads next to nothing: a small one stays in the processor's cache.
         public var cacheKiB = 1024
@@ -99,11 +104,14 @@ public final class SQLiteEventLog: EventLog {
         shared.onCondition(changed)
     }
 
-    /// Calls `checkpoints` before retention deletes, to name in the log who is about to lose events: the next offsets
-    /// of each consumer, by partition.
+    /// Calls `checkpoints` before retention deletes, to name in the log and in `consumersAtRisk` who is about to lose
+    /// events: the next offsets of each consumer, by partition.
     public func watchConsumers(_ checkpoints: @escaping @Sendable () -> [String: [Int64]]) {
         shared.watchConsumers(checkpoints)
     }
+
+    /// Consumers that retention is about to overtake, as of its last look.
+    public var consumersAtRisk: Set<String> { shared.consumersAtRisk }
 
     public func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] {
         try readers.gaps(gateway: gateway)

@@ -12,7 +12,8 @@ final class LogRetention {
     private let connection: LogConnection
     private let options: SQLiteEventLog.Options
     private let logger: Logger
-    private var named: Set<String> = []
+    /// Consumers that are about to lose events, or have begun to.
+    private(set) var named: Set<String> = []
 
     init(connection: LogConnection, options: SQLiteEventLog.Options, logger: Logger) {
         self.connection = connection

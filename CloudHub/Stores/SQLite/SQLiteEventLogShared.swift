@@ -19,6 +19,7 @@ final class LogShared: Sendable {
         var statuses: [PartitionStatus]
         var counters = SQLiteEventLog.Counters()
         var condition = LogCondition.storing
+        var atRisk: Set<String> = []
     }
 
     private struct Observers {
@@ -107,6 +108,13 @@ final class LogShared: Sendable {
 
     func status(of partition: Int) -> PartitionStatus { figures.withLock { $0.statuses[partition] } }
     func publish(_ statuses: [PartitionStatus]) { figures.withLock { $0.statuses = statuses } }
+    func publish(_ statuses: [PartitionStatus], atRisk: Set<String>) {
+        figures.withLock {
+            $0.statuses = statuses
+            $0.atRisk = atRisk
+        }
+    }
+    var consumersAtRisk: Set<String> { figures.withLock { $0.atRisk } }
     func count(_ change: (inout SQLiteEventLog.Counters) -> Void) { figures.withLock { change(&$0.counters) } }
 
     // MARK: - Observers

@@ -53,7 +53,7 @@ final class LogWriter {
             if !waiting.isEmpty, !store(waiting) { break }
             if waiting.isEmpty || Date() >= nextMaintenance {
                 maintain()
-                nextMaintenance = Date(timeIntervalSinceNow: 10)
+                nextMaintenance = Date(timeIntervalSinceNow: options.retentionInterval / .seconds(1))
             } else {
                 checkpoint(abovePages: options.walBytesMax / options.pageBytes)
             }
@@ -218,9 +218,8 @@ final class LogWriter {
 
     private func maintain() {
         do throws(EventLogError) {
-            let named = try retention.trim(statuses, now: environment.now(), consumers: shared.consumers)
-            statuses = named
-            shared.publish(statuses)
+            statuses = try retention.trim(statuses, now: environment.now(), consumers: shared.consumers)
+            shared.publish(statuses, atRisk: retention.named)
         } catch {
             if connection.isInTransaction { try? connection.execute("ROLLBACK", doing: "take back a failed delete") }
             environment.logger.warning("old events could not be deleted", metadata: ["reason": "\(error)"])

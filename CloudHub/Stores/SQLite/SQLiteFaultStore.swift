@@ -8,6 +8,10 @@ import Telemetry
 public final class SQLiteFaultStore: FaultStore {
     /// Faults kept; the longest cleared go first.
     static let faultsMax = 200_000
+    /// Queue rows that may wait for the CRM.
+    public static let queueMaxDefault = 100_000
+    /// Dead letters kept; the oldest go first.
+    static let deadLettersMax = 10_000
 
     /// Creates the tables; goes into the hub's schema as one step.
     public static let migration = Migration(
@@ -37,8 +41,13 @@ public final class SQLiteFaultStore: FaultStore {
             """)
 
     private let database: HubDatabase
+    private let queueMax: Int
 
-    public init(_ database: HubDatabase) { self.database = database }
+    /// - Parameter queueMax: 1 or more; one commit may go beyond it by its own rows.
+    public init(_ database: HubDatabase, queueMax: Int = SQLiteFaultStore.queueMaxDefault) {
+        self.database = database
+        self.queueMax = queueMax
+    }
 
     // MARK: - The runtime
 
@@ -55,7 +64,12 @@ public final class SQLiteFaultStore: FaultStore {
     }
 
     public func commit(_ change: FaultChange) async throws -> Int {
-        try await database.write { database in
+        try await database.write { [queueMax] database in
+            if !change.reports.isEmpty {
+                let waiting =
+                    try Int.fetchOne(database, sql: "SELECT COUNT(*) FROM \"faultQueue\" WHERE \"isDead\" = 0") ?? 0
+                guard waiting < queueMax else { throw FaultQueueFull(waiting: waiting) }
+            }
             let writer = FaultWriter(database: database, now: change.now)
             for report in change.reports { try writer.apply(report) }
             for (partition, next) in change.checkpoints {
@@ -132,6 +146,12 @@ public final class SQLiteFaultStore: FaultStore {
                         UPDATE "faultQueue" SET "attempts" = "attempts" + 1, "isDead" = 1, "error" = ?
                         WHERE "sequence" = ?
                         """, arguments: [error, sequence])
+                try database.execute(
+                    sql: """
+                        DELETE FROM "faultQueue" WHERE "isDead" = 1 AND "sequence" <= (
+                            SELECT "sequence" FROM "faultQueue" WHERE "isDead" = 1
+                            ORDER BY "sequence" DESC LIMIT 1 OFFSET ?)
+                        """, arguments: [Self.deadLettersMax])
             }
         }
     }
@@ -145,7 +165,7 @@ public final class SQLiteFaultStore: FaultStore {
                         MIN(CASE WHEN "isDead" = 0 THEN "queuedAt" END) AS "oldest" FROM "faultQueue"
                     """)
             return QueueStatus(
-                waiting: row?["waiting"] ?? 0, deadLetters: row?["dead"] ?? 0,
+                waiting: row?["waiting"] ?? 0, limit: queueMax, deadLetters: row?["dead"] ?? 0,
                 oldestQueuedAt: (row?["oldest"] as Int64?).map { WallInstant(milliseconds: $0) })
         }
     }

@@ -46,6 +46,9 @@ extension BrokerLink {
             } catch {
                 return error
             }
+            guard readings.count < Self.readingsPerDeliveryMax,
+                payloadByteCount < Self.payloadBytesPerDeliveryMax
+            else { return nil }
             var entry = pollfd(fd: handle.socket, events: Int16(POLLIN), revents: 0)
             guard poll(&entry, 1, 0) > 0 else { return nil }
         }
@@ -54,10 +57,7 @@ extension BrokerLink {
 
     /// Hands over what was read and returns when it is durable.
     private func deliver() throws(Ending) {
-        defer {
-            readings.removeAll(keepingCapacity: true)
-            qos1Count = 0
-        }
+        defer { forgetDelivery() }
         let answering = health.takeAnswering()
         if !readings.isEmpty || !answering.isEmpty {
             let changes = answering.map {
@@ -164,6 +164,7 @@ extension BrokerLink {
         guard let topicStart = message.topic else { return }
         let payload = UnsafeBufferPointer(
             start: message.payload?.assumingMemoryBound(to: UInt8.self), count: Int(max(message.payloadlen, 0)))
+        payloadByteCount += payload.count
         let topicLength = strlen(topicStart)
         let isRepeat = topicStart.withMemoryRebound(to: UInt8.self, capacity: topicLength) { bytes in
             guard message.qos == 1 else { return false }

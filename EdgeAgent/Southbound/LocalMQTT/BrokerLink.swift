@@ -8,8 +8,11 @@ import Telemetry
 
 /// The driver's thread: connects, reads, delivers, and only then writes. Confined to that thread.
 final class BrokerLink {
-    /// Packets read before they are delivered together.
+    /// Packets read before they are delivered together. Each of the three limits ends a delivery: a flood costs more
+    /// deliveries, not more memory.
     static let readsMax = 512
+    static let readingsPerDeliveryMax = 2048
+    static let payloadBytesPerDeliveryMax = 262_144
     static let connectTimeout = Duration.seconds(5)
     static let acceptTimeout = Duration.seconds(10)
 
@@ -53,6 +56,7 @@ final class BrokerLink {
 
     // Of the current connection.
     var readings: [Reading] = []
+    var payloadByteCount = 0
     var qos1Count = 0
     var stamp = MessageReader.Stamp(time: .never, clock: .unset, quality: .good)
     var connectAnswer: (code: Int32, sessionPresent: Bool)?
@@ -98,7 +102,7 @@ final class BrokerLink {
         handle.set(Self.callbacks)
         if let userName = config.userName { handle.setCredentials(userName: userName, password: config.password) }
         connectAnswer = nil
-        readings.removeAll(keepingCapacity: true)
+        forgetDelivery()
         defer { connectionOver() }
         try openSocket(handle)
         try awaitAcceptance(handle)
@@ -131,6 +135,13 @@ final class BrokerLink {
         case .executed(let answer): mailbox.end(ended.id, .executed(answer: answer))
         case .failed(let reason): mailbox.end(ended.id, .failed(reason: reason))
         }
+    }
+
+    /// What was read is kept or comes again.
+    func forgetDelivery() {
+        readings.removeAll(keepingCapacity: true)
+        payloadByteCount = 0
+        qos1Count = 0
     }
 
     /// Says it once until it changes, and tells the core which devices cannot be heard.

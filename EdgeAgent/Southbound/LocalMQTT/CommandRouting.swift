@@ -7,6 +7,7 @@ struct CommandRouting: Sendable {
     let routes: [CommandRoute]
 
     struct Refusal: Error, Equatable {
+        var kind = CommandRefusal.wrongPayload
         let reason: String
     }
 
@@ -17,6 +18,7 @@ struct CommandRouting: Sendable {
                 ?? candidates.first(where: { $0.device == nil })
         else {
             throw Refusal(
+                kind: .unknownCommand,
                 reason: "no command \(command.name) is configured for \(command.device) on driver \(driver); "
                     + "add it to the driver's commands")
         }

@@ -80,6 +80,8 @@ public final class LocalMQTTDriver: SouthboundDriver {
     /// Devices named in the configuration, and those that have been heard.
     public func serves(_ device: DeviceID) -> Bool { mailbox.knows(device) }
 
+    public var devices: [DeviceID] { mailbox.devices.sorted() }
+
     public var counters: Counters { mailbox.counters }
 
     public func perform(_ actuation: Actuation) throws(DriverError) {
@@ -121,7 +123,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
                 }
             }
         } catch {
-            reply(.failed(reason: error.reason))
+            reply(.refused(error.kind, reason: error.reason))
         }
     }
 

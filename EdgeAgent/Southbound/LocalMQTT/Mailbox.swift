@@ -87,6 +87,8 @@ final class Mailbox: Sendable {
     var counters: LocalMQTTDriver.Counters { state.withLock { $0.counters } }
     func knows(_ device: DeviceID) -> Bool { state.withLock { $0.knownDevices.contains(device) } }
 
+    var devices: Set<DeviceID> { state.withLock { $0.knownDevices } }
+
     // MARK: The driver's thread
 
     func takeActuations() -> [Actuating] {

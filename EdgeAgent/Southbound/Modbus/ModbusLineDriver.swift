@@ -61,6 +61,8 @@ public final class ModbusLineDriver: SouthboundDriver {
         if let problem { throw DriverError(problem, doing: "start the Modbus driver", which: name) }
     }
 
+    public var devices: [DeviceID] { planning.units.map(\.device).sorted() }
+
     public func serves(_ device: DeviceID) -> Bool { planning.unit(of: device) != nil }
 
     public func perform(_ actuation: Actuation) throws(DriverError) {
@@ -107,7 +109,12 @@ public final class ModbusLineDriver: SouthboundDriver {
             let origin = WriteJob.Origin.command(name: command.name, deadline: command.deadline, reply: reply)
             try leave(WriteJob(unit: unit, writes: writes, origin: origin))
         } catch {
-            reply(.failed(reason: error.reason))
+            switch error.problem {
+            case .valueNotAllowed: reply(.refused(.wrongPayload, reason: error.reason))
+            case .unknownTarget: reply(.refused(.unknownCommand, reason: error.reason))
+            case .alreadyStarted, .systemRefused, .stopped, .notForThisDriver, .queueFull:
+                reply(.failed(reason: error.reason))
+            }
         }
     }
 

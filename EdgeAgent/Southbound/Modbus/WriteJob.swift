@@ -63,8 +63,7 @@ struct WritePlanning: Sendable {
         }
         var writes: [RegisterWrite] = []
         if let register = document["register"]?.stringValue, let value = document["value"] {
-            writes.append(try write(try value.asReading(register), to: register, unit: unit))
-            return writes
+            return [try write(named: register, value, unit: unit)]
         }
         guard let members = document.objectValue?.members, (1...16).contains(members.count) else {
             throw Refusal(
@@ -72,9 +71,18 @@ struct WritePlanning: Sendable {
                 reason: "SetValue needs {\"register\": name, \"value\": value}, or 1 to 16 registers with their values")
         }
         for member in members {
-            writes.append(try write(try member.value.asReading(member.key), to: member.key, unit: unit))
+            writes.append(try write(named: member.key, member.value, unit: unit))
         }
         return writes
+    }
+
+    /// The register is named by a payload: one that is not there is the payload's fault.
+    private func write(named register: String, _ value: JSONValue, unit: Int) throws(Refusal) -> RegisterWrite {
+        do throws(Refusal) {
+            return try write(try value.asReading(register), to: register, unit: unit)
+        } catch {
+            throw Refusal(problem: .valueNotAllowed, reason: error.reason)
+        }
     }
 }
 

@@ -30,8 +30,18 @@ public struct DeviceCommand: Hashable, Sendable {
 public enum CommandOutcome: Hashable, Sendable {
     /// The device (or, without an answer topic, the broker) confirmed it. `answer` is JSON, when there is one.
     case executed(answer: [UInt8]?)
+    /// Not even tried: the command itself is wrong.
+    case refused(CommandRefusal, reason: String)
     /// Not done, or not known to be done; `reason` says which, for the operator.
     case failed(reason: String)
     /// The deadline passed before it was sent; it will not be sent.
     case expired(reason: String)
+}
+
+/// What is wrong with a command that no driver tries.
+public enum CommandRefusal: Hashable, Sendable {
+    /// The device is served, but no such command is configured for it.
+    case unknownCommand
+    /// The payload cannot be read, lacks a member, or its value does not fit.
+    case wrongPayload
 }

@@ -18,6 +18,9 @@ public protocol SouthboundDriver: AnyObject, Sendable {
     /// Whether this driver is the way to `device`, for commands and writes. Any thread; does not block.
     func serves(_ device: DeviceID) -> Bool
 
+    /// The devices that it serves now, in order. Any thread; does not block.
+    var devices: [DeviceID] { get }
+
     /// Queues a local action; any thread, also from inside `ReadingSink.accept`; does not block. The queue is
     /// bounded; a later value for the same target replaces one that still waits, because only the last one counts.
     ///

@@ -83,16 +83,138 @@ import Testing
         }
     }
 
-    @Test func anOfflineDeviceGetsAMessageThatExpires() async throws {
-        let probe = DispatcherProbe(isOnline: false) { _ in .expired }
+    struct Ending: Sendable, CustomTestStringConvertible {
+        let how: QueueEnd.How
+        let deliveries: Int
+        let status: String
+        let reason: String
+        var testDescription: String { "\(how) after \(deliveries) deliveries" }
+    }
+
+    static let endings: [Ending] = [
+        Ending(
+            how: .delivered, deliveries: 1, status: "Sent", reason: "the device took the message Notify from its queue"),
+        Ending(
+            how: .expired, deliveries: 0, status: "Error",
+            reason: "expired: the device did not come for Notify within its time limit and did not get it"),
+        Ending(
+            how: .expired, deliveries: 2, status: "Error",
+            reason: "unknown: the device was handed the message Notify 2 times and never acknowledged it; whether it "
+                + "obeyed is not known"),
+        Ending(
+            how: .removed, deliveries: 0, status: "Error",
+            reason: "Notify failed: it was taken out of the device's queue before the device got it"),
+        Ending(
+            how: .givenUp, deliveries: 10, status: "Error",
+            reason: "unknown: the device was handed the message Notify 10 times and never acknowledged it; whether it "
+                + "obeyed is not known"),
+    ]
+
+    /// The connector is stopped while the message waits, as the whole hub may be, and the end comes before the next start.
+    @Test(arguments: endings, [false, true])
+    func aQueuedCommandEndsInWhatHappened(_ ending: Ending, stops: Bool) async throws {
+        let probe = DispatcherProbe(isOnline: false)
         try await withBoth(probe) { live, hub, alert in
-            try await live.desk.createCommand(
+            let command = try await live.desk.createCommand(
                 "Notification", parameters: JSONObjectText(["Message": "hello"]), on: alert, by: "ann")
             hub.start()
-            let (command, _) = try await ended(live, alert)
-            #expect(command.status == "Error")
-            #expect(command.reason == "expired: the device did not come for Notify within its time limit")
+            _ = try await eventually("the message in the queue") { probe.waiting.contains(command) ? true : nil }
+            #expect(try await hub.records.record(of: command)?.state == .queued("Notify"))
+            if stops { await hub.stopConnector() }
+            probe.finish(command, ending.how, deliveries: ending.deliveries)
+            if stops { hub.start() }
+            let (row, _) = try await ended(live, alert)
+            #expect(row.status == ending.status)
+            #expect(row.reason == ending.reason)
             #expect(probe.calls.map(\.isQueued) == [true])
+            _ = try await eventually("the end is taken") { probe.ends.isEmpty ? true : nil }
+        }
+    }
+
+    @Test func aQueuedCommandThatStillWaitsAfterARestartIsLeftToWait() async throws {
+        let probe = DispatcherProbe(isOnline: false)
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            _ = try await eventually("the message in the queue") { probe.waiting.contains(command) ? true : nil }
+            await hub.stopConnector()
+            hub.start()
+            // A second command goes the whole way meanwhile, so the polls of the new run have seen the first one.
+            let later = try await live.desk.createCommand("Notification", on: alert, by: "ann")
+            _ = try await eventually("the second message") { probe.waiting.contains(later) ? true : nil }
+            let rows = try await live.desk.alert(alert)?.commands ?? []
+            #expect(rows.map(\.status) == ["In Progress", "In Progress"])
+            #expect(probe.calls.map(\.method) == ["Reset", "Notify"])
+        }
+    }
+
+    @Test func aCommandThatNeverGotIntoTheQueueIsQueuedOnceAfterARestart() async throws {
+        let probe = DispatcherProbe(isOnline: false)
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            // The hub died between the record and the queue.
+            try await hub.records.save(
+                CommandRecord(command: command, state: .queued("Reset"), changedAt: TestClock.wall))
+            hub.start()
+            _ = try await eventually("the message in the queue") { probe.waiting.contains(command) ? true : nil }
+            #expect(probe.calls.map(\.method) == ["Reset"])
+        }
+    }
+
+    @Test func anEndThatWasWrittenDownBeforeTheHubDiedIsNotRepeated() async throws {
+        let probe = DispatcherProbe(isOnline: false)
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            _ = try await eventually("the message in the queue") { probe.waiting.contains(command) ? true : nil }
+            await hub.stopConnector()
+            probe.finish(command, .expired)
+            // The hub died between writing the end down and telling the queue so.
+            let verdict = CommandVerdict(.sent, "it obeyed")
+            try await hub.records.save(
+                CommandRecord(command: command, state: .decided(verdict), changedAt: TestClock.wall))
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.reason == "it obeyed")
+            _ = try await eventually("the end is taken") { probe.ends.isEmpty ? true : nil }
+            #expect(probe.calls.count == 1)
+        }
+    }
+
+    @Test func aDeviceThatLeavesBeforeTheCallGetsAMessage() async throws {
+        let probe = DispatcherProbe { _ in .notOnline }
+        try await withBoth(probe) { live, hub, alert in
+            let command = try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            _ = try await eventually("the message in the queue") { probe.waiting.contains(command) ? true : nil }
+            #expect(probe.calls.map(\.isQueued) == [false, true])
+        }
+    }
+
+    @Test func aFullQueueEndsTheCommandAndAFailedStoreDoesNot() async throws {
+        let probe = DispatcherProbe(
+            isOnline: false, queueAnswers: [.unsure("the disk is full"), .refused("50 messages wait already")])
+        try await withBoth(probe) { live, hub, alert in
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            let (row, _) = try await ended(live, alert)
+            #expect(row.status == "Error")
+            #expect(row.reason == "Reset failed: 50 messages wait already")
+            #expect(probe.calls.isEmpty)
+        }
+    }
+
+    @Test func aMethodWithoutAnAnswerEndsAsUnknown() async throws {
+        let probe = DispatcherProbe { _ in .unanswered }
+        try await withBoth(probe) { live, hub, alert in
+            try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")
+            hub.start()
+            let (row, detail) = try await ended(live, alert)
+            #expect(row.status == "Error")
+            #expect(
+                row.reason
+                    == "unknown: the device was sent Reset and did not answer in time; whether it obeyed is not known")
+            #expect(detail.alert.status == "In Progress - Command Failed")
         }
     }
 
@@ -119,7 +241,10 @@ import Testing
             hub.start()
             let (row, _) = try await ended(live, alert)
             #expect(row.status == "Error")
-            #expect(row.reason == "the hub stopped while this command was on its way; it was not repeated")
+            #expect(
+                row.reason
+                    == "unknown: the hub stopped while this command was on its way, so whether the device obeyed is not "
+                    + "known; it was not repeated")
             #expect(probe.calls.isEmpty)
         }
     }
@@ -144,7 +269,7 @@ import Testing
         let probe = DispatcherProbe { _ in
             signal.yield()
             try? await Task.sleep(for: .seconds(60))
-            return .failed("cancelled")
+            return .unanswered
         }
         try await withBoth(probe) { live, hub, alert in
             try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann")

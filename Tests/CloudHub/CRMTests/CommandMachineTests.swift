@@ -48,6 +48,11 @@ import Testing
             "an attempt of an earlier run past the limit is not called expired", age: .seconds(900), state: .attempting,
             expect: .decide(.interrupted)),
         Row("an attempt of this run goes on", state: .attempting, isUnderWay: true, expect: .wait),
+        Row("a queued one of an earlier run is asked about", state: .queued("Reset"), expect: .follow),
+        Row(
+            "a queued one past the limit is asked about too: it may have been delivered", age: .seconds(900),
+            state: .queued("Reset"), expect: .follow),
+        Row("a queued one that this run follows waits", state: .queued("Reset"), isUnderWay: true, expect: .wait),
         Row("what was decided is reported", state: .decided(sent), expect: .report(sent)),
         Row(
             "what was decided long ago is reported, not sent", age: .seconds(9000), state: .decided(sent),
@@ -88,19 +93,24 @@ import Testing
         #expect(action == row.expect)
     }
 
-    static let outcomes: [(DispatchOutcome, CommandVerdict)] = [
+    static let outcomes: [(MethodOutcome, CommandVerdict?)] = [
         (.answered(status: 200, payload: [:]), CommandVerdict(.sent, "the device answered Reset with status 200: {}")),
         (
             .answered(status: 404, payload: "no"),
             CommandVerdict(.error, "the device answered Reset with status 404: \"no\"")
         ),
-        (.delivered, CommandVerdict(.sent, "the device took the message Reset from its queue")),
-        (.expired, CommandVerdict(.error, "expired: the device did not come for Reset within its time limit")),
+        (.notOnline, nil),
+        (
+            .unanswered,
+            CommandVerdict(
+                .error,
+                "unknown: the device was sent Reset and did not answer in time; whether it obeyed is not known")
+        ),
         (.failed("it is broken"), CommandVerdict(.error, "Reset failed: it is broken")),
     ]
 
-    @Test(arguments: outcomes) func judgesAnOutcome(_ outcome: DispatchOutcome, _ verdict: CommandVerdict) {
-        #expect(CommandMachine.verdict(on: outcome, command: Self.reset) == verdict)
+    @Test(arguments: outcomes) func judgesAnOutcome(_ outcome: MethodOutcome, _ verdict: CommandVerdict?) {
+        #expect(CommandMachine.verdict(on: outcome, method: "Reset") == verdict)
     }
 
     @Test func reasonsFitTheColumn() {

@@ -83,7 +83,8 @@ final class HubSide: Sendable {
     }
 }
 
-/// Stands where the device hub will be, and remembers what it was asked.
+/// Stands where the device hub will be: remembers what it was asked, and its queue outlives the connector as the hub's
+/// own outlives a restart.
 final class DispatcherProbe: CommandDispatcher {
     struct Call: Sendable, Equatable {
         let device: String
@@ -92,39 +93,77 @@ final class DispatcherProbe: CommandDispatcher {
         let isQueued: Bool
     }
 
-    private let state = Mutex<(calls: [Call], isOnline: Bool)>(([], true))
-    private let answer: @Sendable (Call) async -> DispatchOutcome
+    private struct State {
+        var calls: [Call] = []
+        var waiting: Set<UniqueID> = []
+        var ends: [QueueEnd] = []
+        var wake: (@Sendable () -> Void)?
+        var answers: [QueueAnswer] = []
+    }
 
+    private let state = Mutex(State())
+    private let online: Bool
+    private let answer: @Sendable (Call) async -> MethodOutcome
+
+    /// - Parameter queueAnswers: what the first attempts to queue are answered with; the others are taken.
     init(
-        isOnline: Bool = true,
-        answer: @escaping @Sendable (Call) async -> DispatchOutcome = { _ in
+        isOnline: Bool = true, queueAnswers: [QueueAnswer] = [],
+        answer: @escaping @Sendable (Call) async -> MethodOutcome = { _ in
             .answered(status: 200, payload: ["done": true])
         }
     ) {
+        online = isOnline
         self.answer = answer
-        state.withLock { $0.isOnline = isOnline }
+        state.withLock { $0.answers = queueAnswers }
     }
 
     var calls: [Call] { state.withLock { $0.calls } }
+    var waiting: Set<UniqueID> { state.withLock { $0.waiting } }
+    var ends: [QueueEnd] { state.withLock { $0.ends } }
 
-    func isOnline(_ device: DeviceID) -> Bool { state.withLock { $0.isOnline } }
+    /// What the device, or time, does to a queued command.
+    func finish(_ command: UniqueID, _ how: QueueEnd.How, deliveries: Int = 0) {
+        let wake = state.withLock { state in
+            precondition(state.waiting.remove(command) != nil, "only what waits can end")
+            state.ends.append(QueueEnd(command: command, how: how, deliveries: deliveries, receipt: command))
+            return state.wake
+        }
+        wake?()
+    }
+
+    func isOnline(_ device: DeviceID) -> Bool { online }
 
     func invoke(
         _ device: DeviceID, method: String, payload: JSONValue, timeLimit: Duration
-    ) async -> DispatchOutcome {
-        await note(Call(device: device.text, method: method, payload: payload, isQueued: false))
-    }
-
-    func queue(
-        _ device: DeviceID, name: String, payload: JSONValue, expiresAt: WallInstant
-    ) async -> DispatchOutcome {
-        await note(Call(device: device.text, method: name, payload: payload, isQueued: true))
-    }
-
-    private func note(_ call: Call) async -> DispatchOutcome {
+    ) async -> MethodOutcome {
+        let call = Call(device: device.text, method: method, payload: payload, isQueued: false)
         state.withLock { $0.calls.append(call) }
         return await answer(call)
     }
+
+    func enqueue(_ message: QueuedCommand, for device: DeviceID) async -> QueueAnswer {
+        state.withLock { state in
+            let answer = state.answers.isEmpty ? QueueAnswer.queued : state.answers.removeFirst()
+            guard answer == .queued else { return answer }
+            state.calls.append(
+                Call(
+                    device: device.text, method: message.command.method, payload: message.command.payload,
+                    isQueued: true))
+            state.waiting.insert(message.id)
+            return answer
+        }
+    }
+
+    func fate(of command: UniqueID, on device: DeviceID) async throws -> QueueFate {
+        state.withLock { state in
+            if state.waiting.contains(command) { return .waits }
+            return state.ends.contains { $0.command == command } ? .ended : .neverQueued
+        }
+    }
+
+    func queueEnds() async throws -> [QueueEnd] { ends }
+    func taken(_ end: QueueEnd) async throws { state.withLock { $0.ends.removeAll { $0 == end } } }
+    func onQueueEnd(_ wake: @escaping @Sendable () -> Void) { state.withLock { $0.wake = wake } }
 }
 
 extension FaultTransition {

@@ -88,6 +88,32 @@ struct ServerCertificateTests {
         for name in ["ca.pem", "ca-key.pem", "server-key.pem"] { #expect(after[name] == before[name]) }
     }
 
+    @Test("it says when it is due, and is renewed then and not a moment before")
+    func due() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        let made = try ServerCertificate.ensure(directory: folder, hostname: "hub.example", now: Self.now)
+        let due = try #require(made.renewsAt)
+        #expect(due > Self.now)
+        let before = due + .milliseconds(-1)
+        #expect(try !ServerCertificate.ensure(directory: folder, hostname: "hub.example", now: before).isNew)
+        #expect(try ServerCertificate.ensure(directory: folder, hostname: "hub.example", now: due).isNew)
+    }
+
+    @Test("with the authority near its end it warns, whatever is renewed")
+    func authorityEnds() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        _ = try ServerCertificate.ensure(directory: folder, hostname: "h", now: Self.now)
+        let late = Self.now + days(3649 - 29)
+        let renewed = try ServerCertificate.ensure(directory: folder, hostname: "h", now: late)
+        #expect(renewed.isNew)
+        #expect(renewed.daysLeft(at: late) == 29)
+        #expect(
+            renewed.warnings == [
+                "the development CA in \(folder) ends at \(renewed.expiresAt) and cannot be renewed unseen; remove the "
+                    + "folder to begin anew, and give clients the new ca.pem"
+            ])
+    }
+
     @Test("a new host name makes a new certificate; a key that does not fit is mended")
     func changes() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
@@ -109,6 +135,7 @@ struct ServerCertificateTests {
         let theirs = try authority.issueServer(names: ["*.example"], life: life)
         try theirs.certificatePEM.write(toFile: folder + "/server.pem", atomically: true, encoding: .utf8)
         try theirs.keyPEM.write(toFile: folder + "/server-key.pem", atomically: true, encoding: .utf8)
+        #expect(chmod(folder + "/server-key.pem", 0o600) == 0)
         let before = try contents()
         let used = try ServerCertificate.ensure(directory: folder, hostname: "hub.example", now: Self.now)
         #expect(used.isOperators)
@@ -119,6 +146,12 @@ struct ServerCertificateTests {
         let wrong = try ServerCertificate.ensure(directory: folder, hostname: "hub.other", now: Self.now + days(30))
         #expect(wrong.warnings.count == 2)
         #expect(wrong.expiryStatus(at: Self.now + days(30)) == .expired)
+        #expect(used.renewsAt == nil)
+        #expect(chmod(folder + "/server-key.pem", 0o644) == 0)
+        let open = try ServerCertificate.ensure(directory: folder, hostname: "hub.example", now: Self.now)
+        #expect(
+            open.warnings.last
+                == "your \(folder)/server-key.pem can be read by every user of this machine; run chmod 600 on it")
         #expect(try contents() == before)
         try "x".write(toFile: folder + "/server-key.pem", atomically: true, encoding: .utf8)
         let error = #expect(throws: CertificateError.self) {

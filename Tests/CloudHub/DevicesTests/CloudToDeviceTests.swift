@@ -154,8 +154,32 @@ import Testing
         let stored = try await again.storedOutcomes()
         #expect(stored.map(\.messageID) == ["asked", "lost"])
         #expect(stored.map(\.kind) == [.completed, .purged])
+        #expect(stored.map(\.deliveries) == [1, 0])
+        #expect(try await again.cloudToDeviceFate(of: "asked", for: who.device) == .ended(stored[0]))
         try await again.outcomesHandled(stored.map(\.token))
         #expect(try await again.storedOutcomes().isEmpty)
+        #expect(try await again.cloudToDeviceFate(of: "asked", for: who.device) == .unknown)
+    }
+
+    /// What is handed over without an acknowledgement may have been obeyed: the outcome must not say otherwise.
+    @Test func everyDeliveryIsCountedEvenTheOneThatGoesOutAtOnce() async throws {
+        let who = try await fixture.device("dev-1")
+        let link = fixture.connect(who)
+        hub.cloudToDeviceReady(who)
+        try await send("first", to: who, for: .seconds(10), wantsOutcome: true)
+        #expect(ids(await link.messages(1)) == ["first"])
+        try await send("at once", to: who, for: .seconds(10), wantsOutcome: true)
+        #expect(ids(await link.messages(2)) == ["first", "at once"])
+        fixture.disconnect(link)
+        try await send("never", to: who, for: .seconds(10), wantsOutcome: true)
+        #expect(try await hub.cloudToDeviceFate(of: "never", for: who.device) == .waits)
+        clock.advance(by: .seconds(10))
+        hub.cloudToDeviceReady(who)
+        let upkeep = Task { [hub] in await hub.run() }
+        let outcomes = await fixture.outcomes.first(3)
+        upkeep.cancel()
+        #expect(outcomes.map(\.kind) == [.expired, .expired, .expired])
+        #expect(outcomes.map { $0.deliveries > 0 } == [true, true, false])
     }
 
     @Test func childsMessagesGoThroughItsGateway() async throws {

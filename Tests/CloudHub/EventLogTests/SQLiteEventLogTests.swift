@@ -218,6 +218,24 @@ import Testing
         await #expect(throws: EventLogError.self) { _ = try await log.append(group(["late"])) }
     }
 
+    @Test func aConsumerThatRetentionIsAboutToOvertakeIsNamedUntilItHasCaughtUp() async throws {
+        let log = try open {
+            $0.bytesMax = 100_000
+            $0.retentionInterval = .milliseconds(10)
+        }
+        let checkpoint = Mutex<Int64>(0)
+        log.watchConsumers { ["faults": [checkpoint.withLock { $0 }], "other": [1]] }
+        let body = String(repeating: "x", count: 30_000)
+        for _ in 0..<2 { _ = try await log.append(group([body])) }
+        try await Task.sleep(for: .milliseconds(100))
+        #expect(log.consumersAtRisk.isEmpty, "60 of 100 kB")
+        _ = try await log.append(group([body]))
+        while log.consumersAtRisk != ["faults"] { try await Task.sleep(for: .milliseconds(5)) }
+        checkpoint.withLock { $0 = 3 }
+        while !log.consumersAtRisk.isEmpty { try await Task.sleep(for: .milliseconds(5)) }
+        log.close()
+    }
+
     @Test func retentionDeletesByBytesButNeverTheNewestRow() async throws {
         let log = try open { $0.bytesMax = 100_000 }
         let body = String(repeating: "x", count: 30_000)

@@ -17,15 +17,24 @@ import Testing
     let events = MemoryLog()
 
     func withRuntime(_ rules: [Rule] = [], _ body: (SQLiteFaultStore) async throws -> Void) async throws {
+        try await withRuntime(rules, queueMax: 1000, settings: FaultRuntimeSettings()) { store, _ in
+            try await body(store)
+        }
+    }
+
+    func withRuntime(
+        _ rules: [Rule], queueMax: Int, settings: FaultRuntimeSettings,
+        _ body: (SQLiteFaultStore, FaultRuntime) async throws -> Void
+    ) async throws {
         let database = try HubDatabase(path: folder.path + "/hub.sqlite", schema: HubSchema.hub)
-        let store = SQLiteFaultStore(database)
+        let store = SQLiteFaultStore(database, queueMax: queueMax)
         var log = Logger(label: "faults")
         log.logLevel = .critical
         let runtime = try await FaultRuntime(
-            log: events, store: store, rules: rules, now: { TestClock.wall }, logger: log)
+            log: events, store: store, rules: rules, settings: settings, now: { TestClock.wall }, logger: log)
         let running = Task { await runtime.run() }
         do {
-            try await body(store)
+            try await body(store, runtime)
         } catch {
             running.cancel()
             throw error
@@ -106,6 +115,70 @@ import Testing
             }
             let history = try await store.history(of: try #require(open.first).id, limit: 10)
             #expect(history.map(\.kind) == [.opened, .cleared])
+        }
+    }
+
+    func eventually(_ what: String, _ check: () async throws -> Bool) async throws {
+        let clock = ContinuousClock()
+        let end = clock.now + .seconds(10)
+        while try await !check() {
+            if clock.now >= end { throw NotSeen() }
+            try await Task.sleep(for: .milliseconds(10))
+        }
+    }
+
+    func raised(_ number: UInt64) -> [UInt8] {
+        let record = SequencedRecord(
+            sequence: number, record: .fault(.make(.raised, number, rule: "rule-\(number)")))
+        return Batch(epoch: Epoch(value: 7), records: [record]).encoded()
+    }
+
+    @Test func withAFullQueueTheCheckpointStaysAndTheStatusSaysWhy() async throws {
+        try await withRuntime([], queueMax: 1, settings: FaultRuntimeSettings()) { store, runtime in
+            events.append(raised(1), isBatch: true)
+            try await eventually("the first fault") { try await store.queueStatus().waiting == 1 }
+            try await eventually("its checkpoint") { runtime.status.checkpoints == [1] }
+            events.append(raised(2), isBatch: true)
+            events.append(raised(3), isBatch: true)
+            try await eventually("the trouble") { runtime.status.waitsFor != nil }
+            #expect(runtime.status.trouble.hasPrefix("1 alerts wait for the CRM already, and no more are taken"))
+            #expect(runtime.status.checkpoints == [1], "what is not queued must be read again after a restart")
+            #expect(try await store.runtimeState().checkpoints == [0: 1])
+        }
+        // The queue has room again, in the next life of the hub: nothing was lost, nothing doubled.
+        try await withRuntime([], queueMax: 100, settings: FaultRuntimeSettings()) { store, runtime in
+            try await eventually("the rest") { try await store.queueStatus().waiting == 3 }
+            #expect(runtime.status.trouble.isEmpty)
+            #expect(try await store.faults(openOnly: true, limit: 10).count == 3)
+        }
+    }
+
+    @Test func aStalledRuntimeGoesOnByItselfWhenThereIsRoom() async throws {
+        try await withRuntime([], queueMax: 1, settings: FaultRuntimeSettings()) { store, runtime in
+            events.append(raised(1), isBatch: true)
+            try await eventually("the first fault") { try await store.queueStatus().waiting == 1 }
+            events.append(raised(2), isBatch: true)
+            try await eventually("the trouble") { runtime.status.waitsFor != nil }
+            let row = try #require(try await store.dueAlerts(now: TestClock.wall + .seconds(1), limit: 1).first)
+            try await store.settle(row.sequence, as: .delivered)
+            try await eventually("the second fault") { try await store.faults(openOnly: true, limit: 9).count == 2 }
+            try await eventually("the recovery") { runtime.status.waitsFor == nil }
+            #expect(runtime.status.checkpoints == [2])
+        }
+    }
+
+    @Test func aRuleWithoutRoomForADeviceIsNamed() async throws {
+        let settings = FaultRuntimeSettings(ruleStatesMax: 1)
+        try await withRuntime([try Self.hot()], queueMax: 10, settings: settings) { store, runtime in
+            events.append(Array(#"{"temperature": 71.5}"#.utf8))
+            _ = try await faults(store, 1)
+            #expect(runtime.status.trouble.isEmpty)
+            events.append(Array(#"{"temperature": 71.5}"#.utf8), device: "t-2")
+            try await eventually("the trouble") { !runtime.status.fullRules.isEmpty }
+            #expect(runtime.status.fullRules == ["hot"])
+            #expect(runtime.status.unwatchedCount == 1)
+            #expect(runtime.status.trouble.hasPrefix("hub rules hot have no room for more devices"))
+            #expect(try await store.faults(openOnly: false, limit: 9).count == 1)
         }
     }
 
@@ -211,10 +284,10 @@ final class MemoryLog: EventLog {
 
     var partitionCount: Int { 1 }
 
-    func append(_ body: [UInt8], isBatch: Bool = false) {
+    func append(_ body: [UInt8], isBatch: Bool = false, device: String = "t-1") {
         let wakes = state.withLock { state in
             let origin = EventOrigin(
-                device: DeviceID("t-1")!, module: nil, authGeneration: "1", authScope: "device", authType: "sas")
+                device: DeviceID(device)!, module: nil, authGeneration: "1", authScope: "device", authType: "sas")
             var builder = GroupBuilder(partitionCount: 1)
             var stamp = EventStamp(origin: origin, partitionCount: 1)
             let mark = BatchMark(

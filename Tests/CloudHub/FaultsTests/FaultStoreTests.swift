@@ -90,6 +90,27 @@ import Testing
         }
     }
 
+    @Test func aFullQueueRefusesTheWholeChangeAndTakesItWhenThereIsRoomAgain() async throws {
+        let database = try HubDatabase(path: folder.path + "/hub.sqlite", schema: HubSchema.hub)
+        let store = SQLiteFaultStore(database, queueMax: 2)
+        _ = try await commit(store, [.make(.raised), .make(.raised, 2, rule: "other")], checkpoints: [0: 5])
+        let late: [FaultTransition] = [.make(.raised, 3, rule: "third")]
+        let refused = await #expect(throws: FaultQueueFull.self) {
+            try await commit(store, late, checkpoints: [0: 9])
+        }
+        #expect(refused?.description.hasPrefix("2 alerts wait for the CRM already, and no more are taken") == true)
+        #expect(try await store.runtimeState().checkpoints == [0: 5])
+        #expect(try await store.fault(late[0].faultID) == nil)
+        // What raises nothing passes: rules go on watching.
+        #expect(try await commit(store, [], checkpoints: [0: 6]) == 0)
+        #expect(try await store.queueStatus().limit == 2)
+        let first = try #require(try await store.dueAlerts(now: now, limit: 1).first)
+        try await store.settle(first.sequence, as: .delivered)
+        #expect(try await commit(store, late, checkpoints: [0: 9]) == 1)
+        #expect(try await store.runtimeState().checkpoints == [0: 9])
+        try database.close()
+    }
+
     @Test func historyTellsWhatHappenedInOrder() async throws {
         try await withStore { store in
             let id = FaultTransition.make(.raised).faultID

@@ -25,10 +25,14 @@ import Testing
                 """)
     }
 
-    @Test(arguments: [("", 200, "ok log\n"), ("the disk is full", 503, "trouble log: the disk is full\n")])
-    func healthSaysWhatIsWrong(trouble: String, status: Int, text: String) async throws {
+    @Test(arguments: [
+        (HealthReport.Part("log"), 200, "ok log\n"),
+        (.init("log", trouble: "the disk is full"), 503, "trouble log: the disk is full\n"),
+        (.init("certificate", warning: "it ends soon"), 200, "warning certificate: it ends soon\n"),
+    ])
+    func healthSaysWhatIsWrong(part: HealthReport.Part, status: Int, text: String) async throws {
         let router = Router()
-        HealthRoutes(report: { HealthReport([.init("log", trouble: trouble)]) }, metrics: { [] }).addRoutes(to: router)
+        HealthRoutes(report: { HealthReport([part]) }, metrics: { [] }).addRoutes(to: router)
         try await Application(router: router).test(.router) { client in
             let answer = try await client.executeRequest(uri: "/healthz", method: .get, headers: [:], body: nil)
             #expect(answer.status.code == status)

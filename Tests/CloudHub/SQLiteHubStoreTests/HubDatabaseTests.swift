@@ -1,4 +1,5 @@
 import Dispatch
+import Foundation
 import GRDB
 import Glibc
 import HubTestSupport
@@ -170,6 +171,44 @@ import Testing
         var status = stat()
         #expect(stat(target, &status) == 0 && status.st_mode & 0o777 == 0o600)
         #expect(throws: HubStoreError.self) { try database.backup(to: target) }
+    }
+
+    @Test func aCopyIsOneFileThatPassesTheCheckWithoutBeingChanged() async throws {
+        for value in 0..<500 { _ = try await database.write(insert(value)) }
+        let target = folder.file("copy.sqlite")
+        try SQLiteFile.copy(from: folder.file("test.sqlite"), to: target)
+        let before = try Data(contentsOf: URL(fileURLWithPath: target))
+        try SQLiteFile.check(target, schemaVersion: 1)
+        #expect(try Data(contentsOf: URL(fileURLWithPath: target)) == before)
+        let beside = try FileManager.default.contentsOfDirectory(atPath: folder.path).filter { $0.hasPrefix("copy") }
+        #expect(beside == ["copy.sqlite"])
+        #expect(try numbers(HubDatabase(path: target, schema: Self.steps)) == Array(0..<500))
+    }
+
+    @Test(arguments: [Damage.cut, .overwritten, .emptied])
+    func aDamagedCopyIsRefused(damage: Damage) async throws {
+        for value in 0..<5000 { database.write(insert(value)) { _ in } }
+        _ = try await database.write(insert(5000))
+        let target = folder.file("copy.sqlite")
+        try SQLiteFile.copy(from: folder.file("test.sqlite"), to: target)
+        var bytes = try Data(contentsOf: URL(fileURLWithPath: target))
+        switch damage {
+        case .cut: bytes = bytes.prefix(bytes.count / 2)
+        case .overwritten: bytes.replaceSubrange(8192..<8292, with: Data(repeating: 0xA5, count: 100))
+        case .emptied: bytes = Data()
+        }
+        try bytes.write(to: URL(fileURLWithPath: target))
+        let error = try #require(throws: HubStoreError.self) { try SQLiteFile.check(target, schemaVersion: 1) }
+        #expect(error.problem == .damaged)
+    }
+
+    enum Damage: CaseIterable { case cut, overwritten, emptied }
+
+    @Test func aCopyOfANewerSchemaIsRefusedWithBothVersions() async throws {
+        let target = folder.file("copy.sqlite")
+        try SQLiteFile.copy(from: folder.file("test.sqlite"), to: target)
+        let error = try #require(throws: HubStoreError.self) { try SQLiteFile.check(target, schemaVersion: 0) }
+        #expect(error.problem == .schemaNewer(found: 1, known: 0))
     }
 
     @Test func closedDatabaseRefusesWritesAfterFinishingThoseThatWaited() async throws {

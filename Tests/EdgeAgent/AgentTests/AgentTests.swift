@@ -44,6 +44,21 @@ import Testing
         #expect(bench.endAgent(SIGTERM) == 0)
     }
 
+    /// As Azure's device SDKs answer: 501 for a method that is not there, 400 for a payload that does not fit.
+    @Test func unknownCommandAnswers501AndAWrongPayload400() throws {
+        let bench = try AgentBench()
+        try bench.startSensors()
+        try bench.startAgent()
+        try bench.waitForRecord("a voltage arrives") {
+            if case .reading(let reading) = $0 { reading.unit == "V" } else { false }
+        }
+        let unknown = try bench.call("Dance", on: AgentBench.meter, payload: "{}", status: 501)
+        #expect(unknown.contains("no command Dance is configured for meter-1"), "\(unknown)")
+        let wrong = try bench.call("SetValue", on: AgentBench.meter, payload: #"{"nowhere":1}"#, status: 400)
+        #expect(wrong.contains("meter-1 has no register 'nowhere'"), "\(wrong)")
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
     @Test func unknownDeviceAnswers404() throws {
         let bench = try AgentBench()
         try bench.startSensors()
@@ -167,8 +182,28 @@ import Testing
         Call(
             testDescription: "files missing", arguments: ["check", "--config", "files.toml"], status: 1,
             errors: ["hub.connection_string_file: /no/such/file cannot be read", "mqtt[1].password_file: /no/password"]),
-        Call(testDescription: "no option", arguments: ["check"], status: 2, errors: ["--config"]),
-        Call(testDescription: "no such command", arguments: ["dance"], status: 2, errors: ["dance"]),
+        Call(
+            testDescription: "no option", arguments: ["check"], status: 2,
+            errors: ["--config <file> is missing: the configuration (TOML)\nusage: edge-agent check --config <file>\n"]),
+        Call(
+            testDescription: "no such verb", arguments: ["chekc"], status: 2,
+            errors: ["there is no verb chekc; did you mean check?\nusage: edge-agent <verb>\n"]),
+        Call(
+            testDescription: "everything wrong at once", arguments: ["run", "--confg", "x", "y", "--config"], status: 2,
+            errors: [
+                "run has no option --confg; did you mean --config?", "y stands alone; every value follows its option",
+                "--config needs a value: --config <file>",
+            ]),
+        Call(
+            testDescription: "given twice", arguments: ["check", "--config=a", "--config", "b"], status: 2,
+            errors: ["--config is given twice"]),
+        Call(
+            testDescription: "no meter of that number", arguments: ["simulate", "--meter", "m", "--unit", "248"],
+            status: 2, errors: ["--unit 248: expected a number from 1 to 247"]),
+        Call(
+            testDescription: "nothing to simulate", arguments: ["simulate"], status: 2,
+            errors: ["give --thermostat, --meter or both"]),
+        Call(testDescription: "help", arguments: ["run", "--help"], status: 0, errors: []),
     ]
 
     @Test(arguments: calls) func callEndsWithItsStatusAndSaysEverything(call: Call) throws {

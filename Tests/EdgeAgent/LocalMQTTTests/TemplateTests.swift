@@ -81,6 +81,7 @@ import Testing
             command: "SetValue", topic: TextTemplate("t/{device}"), payload: TextTemplate("{payload.target}"))
         #expect(
             throws: CommandRouting.Refusal(
+                kind: .unknownCommand,
                 reason: "no command Reset is configured for t-1 on driver plant; add it to the driver's commands")
         ) { try publish(route, try command("Reset", "")) }
         #expect(throws: CommandRouting.Refusal(reason: "the payload of SetValue has no member 'target'")) {

@@ -114,6 +114,27 @@ import Uplink
         #expect(detail.hasPrefix("the CA file /no/such/ca.pem cannot be read as PEM"))
     }
 
+    @Test func hostThatDropsPacketsIsGivenUpInTime() throws {
+        let silent = try SilentListener()
+        let bench = try UplinkBench()
+        var settings = bench.settings(port: silent.port, caFile: nil)
+        settings.link.connectTimeMax = .milliseconds(600)
+        try bench.start(settings)
+        let found = try bench.waitForProblem()
+        #expect(found == .unreachable(host: "localhost", port: silent.port, detail: "Connection timed out"))
+    }
+
+    @Test func hostThatDropsPacketsDoesNotDelayTheStop() throws {
+        let silent = try SilentListener()
+        let bench = try UplinkBench()
+        try bench.start(bench.settings(port: silent.port, caFile: nil))
+        try waitUntil("the connection is being tried") { silent.isTried }
+        let before = Date()
+        bench.stop(grace: .seconds(5))
+        #expect(Date().timeIntervalSince(before) < 0.9)
+        #expect(bench.log.all.allSatisfy { !$0.contains("left behind") })
+    }
+
     @Test func stoppingWithoutALinkEndsAtOnce() throws {
         let bench = try UplinkBench()
         try bench.start(bench.settings(port: try freePort(), caFile: nil))

@@ -45,7 +45,9 @@ final class UplinkBench {
     func start(_ settings: UplinkSettings) throws {
         let log = log
         let logger = Logger(label: "uplink") { _ in log }
-        let made = try Uplink(settings, store: store, handler: commands, logger: logger)
+        let made = try Uplink(settings, store: store, handler: commands, logger: logger) { desiredVersion in
+            Array("{\"seen\":\(desiredVersion ?? 0)}".utf8)
+        }
         try made.start()
         uplink = made
     }

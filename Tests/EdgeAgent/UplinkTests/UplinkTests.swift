@@ -128,6 +128,32 @@ import Uplink
         #expect(bench.log.all.contains { $0.contains("it has no property method-name") })
     }
 
+    /// mosquitto passes the requests on, and this test answers them as the hub would.
+    @Test func twinIsFetchedAndToldWithEveryConnectionAndAfterADesiredChange() throws {
+        let broker = try TestBroker()
+        try broker.collect("$iothub/twin/#", as: "twin")
+        let bench = try UplinkBench()
+        try bench.start(bench.settings(port: broker.port, caFile: broker.caFile))
+        func asked(_ topic: String) throws {
+            let messages = try broker.collected(as: "twin", filter: "$iothub/twin/#", count: 1)
+            #expect(messages.map { String($0.split(separator: " ")[0]) } == [topic])
+        }
+        func answer(_ rid: String, _ status: Int, _ body: String) throws {
+            let topic = HubTopics.twinResponse(rid: rid, status: status, version: nil)
+            try broker.client("mosquitto_pub", ["-q", "1", "-t", topic, "-m", body])
+            _ = try broker.collected(as: "twin", filter: "$iothub/twin/#", count: 1)
+        }
+        try asked(HubTopics.twinGet(rid: "twin-1"))
+        try answer("twin-1", 200, #"{"desired":{"$version":4},"reported":{"$version":1}}"#)
+        let first = try broker.collected(as: "twin", filter: "$iothub/twin/#", count: 1)
+        #expect(first == [HubTopics.reportedPatch(rid: "twin-2") + #" {"seen":4}"#])
+        try answer("twin-2", 204, "")
+        try broker.client("mosquitto_pub", ["-q", "1", "-t", HubTopics.desiredPush(version: 5), "-m", "{}"])
+        _ = try broker.collected(as: "twin", filter: "$iothub/twin/#", count: 1)
+        let second = try broker.collected(as: "twin", filter: "$iothub/twin/#", count: 1)
+        #expect(second == [HubTopics.reportedPatch(rid: "twin-3") + #" {"seen":5}"#])
+    }
+
     @Test func receiptIsKeptAndLogged() throws {
         let broker = try TestBroker()
         let bench = try UplinkBench()

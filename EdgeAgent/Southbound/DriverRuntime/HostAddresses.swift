@@ -2,15 +2,17 @@ import Glibc
 
 /// Looks a host up, because libmosquitto's own non-blocking connect stops at the first address, and `localhost` may be
 /// `::1` first with a broker on 127.0.0.1 only.
-enum HostAddresses {
-    static let countMax = 8
+public enum HostAddresses {
+    /// Addresses of one host that are tried.
+    public static let countMax = 8
 
-    struct LookupFailure: Error {
-        let text: String
+    /// The resolver found nothing; `text` is its own reason.
+    public struct LookupFailure: Error {
+        public let text: String
     }
 
     /// Numeric addresses in the resolver's order. Blocks as long as the resolver does.
-    static func resolve(_ host: String) throws(LookupFailure) -> [String] {
+    public static func resolve(_ host: String) throws(LookupFailure) -> [String] {
         var hints = addrinfo()
         hints.ai_socktype = Int32(SOCK_STREAM.rawValue)
         hints.ai_flags = AI_ADDRCONFIG
@@ -39,10 +41,17 @@ enum HostAddresses {
     }
 
     /// What a non-blocking connect came to; 0 when it stands.
-    static func connectError(of socket: Int32) -> Int32 {
+    public static func connectError(of socket: Int32) -> Int32 {
         var error: Int32 = 0
         var length = socklen_t(MemoryLayout<Int32>.size)
         guard getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &length) == 0 else { return errno }
-        return error
+        guard error == 0 else { return error }
+        // The error is told once, and a library that wrote too early may have been told: only a refusal is that fast.
+        var peer = sockaddr_storage()
+        length = socklen_t(MemoryLayout<sockaddr_storage>.size)
+        let status = withUnsafeMutableBytes(of: &peer) { bytes in
+            getpeername(socket, bytes.baseAddress?.assumingMemoryBound(to: sockaddr.self), &length)
+        }
+        return status == 0 ? 0 : ECONNREFUSED
     }
 }

@@ -1,0 +1,60 @@
+import JSON
+import Outbox
+import Primitives
+import SouthboundAPI
+import Telemetry
+
+/// What the gateway tells about itself in the reported properties of its twin.
+struct GatewayReport {
+    /// Ids of children in one report: with the longest ids still far under the twin's 32 KiB.
+    static let childrenNamedMax = 100
+    /// The newest entries of receipts in one report.
+    static let quarantineMax = 5
+    /// Characters of a quarantine entry's reason.
+    static let reasonLengthMax = 200
+
+    let store: any OutboxStore
+    let drivers: [any SouthboundDriver]
+
+    /// A patch of reported properties. It has nothing that changes by itself, so that an unchanged gateway is told once.
+    ///
+    /// - Parameter desiredVersion: the version of the desired properties that was seen; `nil` for none.
+    func patch(desiredVersion: Int64?) -> [UInt8] {
+        let children = Set(drivers.flatMap(\.devices)).sorted()
+        let report: JSONValue = [
+            "agent": [
+                "version": .string(AgentVersion.text),
+                "epoch": .string(store.epoch.text),
+                "desiredVersion": desiredVersion.map { .number(JSONNumber($0)) } ?? .null,
+            ],
+            "drivers": .array(drivers.map { .string($0.name) }),
+            "children": [
+                "count": .number(JSONNumber(Int64(children.count))),
+                "ids": .array(children.prefix(Self.childrenNamedMax).map { .string($0.text) }),
+            ],
+            "quarantine": .array(quarantine),
+        ]
+        return report.serialized()
+    }
+
+    /// What the hub could not accept of late: mostly children that are missing or belong to another gateway there.
+    private var quarantine: [JSONValue] {
+        // Receipts are for the operator's eyes; a disk that cannot be read is told by those who need it.
+        let receipts = (try? store.receipts(countMax: Self.quarantineMax)) ?? []
+        let entries = receipts.flatMap { stored in
+            (Receipt(parsing: stored.bytes)?.entries ?? []).map { (stored.time, $0) }
+        }
+        return entries.prefix(Self.quarantineMax).map { time, entry in
+            [
+                "time": .string(time.description),
+                "code": .string(entry.code.rawValue),
+                "reason": .string(String(entry.reason.prefix(Self.reasonLengthMax))),
+            ]
+        }
+    }
+}
+
+/// The program's version, as the hub and the command line are told.
+enum AgentVersion {
+    static let text = "0.1.0"
+}

@@ -1,0 +1,36 @@
+internal import Connectivity
+internal import DriverRuntime
+internal import HubContract
+internal import JSON
+internal import Logging
+
+/// The gateway's own twin: fetched with every connection, and told what the gateway is.
+extension UplinkLoop {
+    func exchangeTwin() throws(LinkFailure) {
+        let request = twin.nextRequest(now: SystemTime.monotonic) { report(desiredVersion) }
+        switch request {
+        case .get(let rid): _ = try transport?.publish(HubTopics.twinGet(rid: rid), [])
+        case .report(let rid, let bytes): _ = try transport?.publish(HubTopics.reportedPatch(rid: rid), bytes)
+        case nil: break
+        }
+    }
+
+    func twinAnswered(_ status: Int, rid: String, payload: [UInt8]) {
+        switch twin.answered(rid: rid, status: status, now: SystemTime.monotonic) {
+        case .ignore: break
+        case .reported: logger.debug("the hub keeps what this gateway reported")
+        case .refused(let status):
+            logger.warning("the hub refused a request about this gateway's twin", metadata: ["status": "\(status)"])
+        case .twin:
+            let version = (try? JSONValue(parsing: payload))?["desired"]?["$version"]?.int64Value
+            logger.debug("the twin arrived", metadata: ["desiredVersion": "\(version.map(String.init) ?? "none")"])
+            desiredVersion = version
+        }
+    }
+
+    /// Seen, and told so.
+    func desiredChanged(_ version: Int64) {
+        desiredVersion = version
+        twin.changed(now: SystemTime.monotonic)
+    }
+}
