@@ -16,7 +16,7 @@ public struct ConnectorPace: Sendable {
         case healthy
         /// Heals by itself.
         case waiting(String)
-        /// Somebody must change the credentials or the privileges.
+        /// Somebody must change the url, the credentials, the privileges or the environment.
         case needsAttention(String)
     }
 
@@ -69,7 +69,7 @@ public struct ConnectorPace: Sendable {
                 pause(wait, now, .waiting(error.description))
             }
             return .again(after: wait + Self.rowDelay(attempts))
-        case .tokenRefused, .unauthorized, .forbidden:
+        case .tokenRefused, .unauthorized, .forbidden, .noSuchTable:
             let wait = refusedBackoff.next(using: &random)
             pause(wait, now, .needsAttention(error.description))
             return .again(after: wait)

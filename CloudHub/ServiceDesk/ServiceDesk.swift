@@ -95,10 +95,10 @@ public final class ServiceDesk: Sendable {
         var form: [String: String] = [:]
         for (name, value) in (try? QueryOptions.pairs(String(buffer: body))) ?? [] { form[name] = value }
         switch issuer.token(tenant: tenant, form: form, resources: [origin(request)], now: now) {
-        case .success(let token): return DeskAnswer(200, json: token)
+        case .success(let token): return DeskAnswer(token: token, 200)
         case .failure(let refusal):
             log.warning("refused a token", metadata: ["error": .string(refusal.error), "number": "\(refusal.number)"])
-            return DeskAnswer(refusal.status, json: refusal.body(now: now))
+            return DeskAnswer(token: refusal.body(now: now), refusal.status)
         }
     }
 
@@ -173,6 +173,7 @@ extension DeskRequest.Method {
         case .get: .get
         case .post: .post
         case .patch: .patch
+        case .put: .put
         case .delete: .delete
         }
     }
@@ -185,7 +186,6 @@ extension DeskAnswer {
             guard let name = HTTPField.Name(header.name) else { continue }
             fields.append(HTTPField(name: name, value: header.value))
         }
-        if let name = HTTPField.Name("OData-Version") { fields[name] = "4.0" }
         return Response(
             status: .init(code: status), headers: fields,
             body: body.isEmpty ? ResponseBody() : ResponseBody(byteBuffer: ByteBuffer(bytes: body)))

@@ -1,4 +1,5 @@
 internal import Outbox
+internal import Primitives
 
 /// The tables of the file, and how an older file becomes the current one.
 enum OutboxSchema {
@@ -82,6 +83,9 @@ enum OutboxSchema {
             throw OutboxError(
                 .notDurable, doing: doing, which: connection.path,
                 detail: "journal_mode is \(journal), synchronous is \(synchronous)")
+        }
+        if PlantedBug.agentCommitsWithoutSync.isPlanted {
+            try connection.execute("PRAGMA synchronous = OFF", doing: doing)
         }
     }
 }

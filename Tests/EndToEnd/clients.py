@@ -79,9 +79,9 @@ class RawDevice:
         body = self.receive(PUBACK)
         assert struct.unpack(">H", body)[0] == packet_id
 
-    def subscribe(self, filter):
+    def subscribe(self, filter, qos=1):
         self._packet_id += 1
-        self.send(packet(0x82, struct.pack(">H", self._packet_id) + text(filter) + b"\x01"))
+        self.send(packet(0x82, struct.pack(">H", self._packet_id) + text(filter) + bytes([qos])))
         return self.receive(SUBACK)[2]
 
     def message(self):

@@ -203,7 +203,7 @@ def test_a_hub_whose_certificate_ended_while_it_was_off_renews_it_at_the_start(r
     renewing.start()
     new = renewing.serials()
     assert new[0] == new[1] != old
-    assert renewing.get("/healthz")[1].splitlines()[1] == "ok certificate"
+    assert "ok certificate" in renewing.get("/healthz")[1].splitlines()
 
 
 def test_an_operators_certificate_is_taken_up_at_sighup_and_never_overwritten(renewing, tmp_path):
@@ -244,7 +244,7 @@ def test_the_end_of_an_operators_certificate_is_told_thirty_days_ahead(renewing,
     day = 86400
     renewing.put(starts=-60, ends=31 * day, issuer=theirs)
     renewing.start()
-    assert renewing.get("/healthz")[1].splitlines()[1] == "ok certificate"
+    assert "ok certificate" in renewing.get("/healthz")[1].splitlines()
     renewing.put(starts=-60, ends=30 * day - 60, issuer=theirs)
     renewing.look()
     ends = f"your {renewing.tls}/server.pem ends at {INSTANT}; put a newer one there, the hub does not renew it"
@@ -252,7 +252,7 @@ def test_the_end_of_an_operators_certificate_is_told_thirty_days_ahead(renewing,
          f"{TIME} warning certificates: reason={ends} [cloud_hub] the server certificate needs attention")
     status, lines = renewing.get("/healthz")
     assert status == 200
-    same(lines.splitlines()[1], f"warning certificate: {ends}")
+    same(next(line for line in lines.splitlines() if " certificate" in line), f"warning certificate: {ends}")
     metrics = renewing.get("/metrics")[1]
     left = float(re.search(r"^fieldline_certificate_end_seconds (\S+)$", metrics, re.M).group(1))
     assert abs(left - (time.time() + 30 * day - 60)) < 60

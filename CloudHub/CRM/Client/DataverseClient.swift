@@ -189,7 +189,9 @@ public final class DataverseClient: Sendable {
         switch answer.status {
         case 401: return .unauthorized
         case 403: return .forbidden(detail)
-        case 404: return .notFound(detail)
+        case 404: return isAboutRow(detail) ? .notFound(detail) : .noSuchTable(detail)
+        // Not this request's fault.
+        case 408: return .server(status: 408, detail, retryAfter: answer.retryAfter)
         case 412: return .preconditionFailed(detail)
         case 429: return .throttled(detail, retryAfter: answer.retryAfter)
         case 500...599: return .server(status: answer.status, detail, retryAfter: answer.retryAfter)
@@ -198,8 +200,13 @@ public final class DataverseClient: Sendable {
         }
     }
 
+    /// ObjectDoesNotExist. The code may be missing, says the documentation.
+    private static func isAboutRow(_ error: ODataError) -> Bool {
+        error.code.lowercased() == "0x80040217" || (error.code.isEmpty && error.message.hasSuffix("Does Not Exist"))
+    }
+
     /// `Retry-After` in seconds; at most an hour is believed.
-    private static func wait(_ text: String?) -> Duration? {
+    static func wait(_ text: String?) -> Duration? {
         text.flatMap { Int64($0) }.map { .seconds(min(max($0, 0), 3600)) }
     }
 }

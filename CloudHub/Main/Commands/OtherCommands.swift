@@ -72,7 +72,7 @@ struct SignInCommand: AsyncParsableCommand {
 /// `cloud-hub fault`
 struct FaultCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
-        commandName: "fault", abstract: "What rules found.", subcommands: [List.self])
+        commandName: "fault", abstract: "What rules found.", subcommands: [List.self, DeadLetters.self, Retry.self])
 
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists the open faults, newest first.")
@@ -84,6 +84,35 @@ struct FaultCommand: AsyncParsableCommand {
             let rows = try await HubCall(directory: common.directory).result("fault.list")
             Printer(format: output).list(
                 rows, columns: ["id", "device", "rule", "severity", "state", "opened", "message"])
+        }
+    }
+}
+
+extension FaultCommand {
+    struct DeadLetters: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Lists the alerts that the service desk refused, with its words.")
+        @OptionGroup var common: CommonOptions
+        @Option(help: "How to print it: table or json.")
+        var output = OutputFormat.table
+
+        func run() async throws {
+            let rows = try await HubCall(directory: common.directory).result("fault.dead-letters")
+            Printer(format: output).list(rows, columns: ["number", "fault", "what", "error"])
+        }
+    }
+
+    struct Retry: AsyncParsableCommand {
+        static let configuration = CommandConfiguration(
+            abstract: "Offers refused alerts to the service desk again, after their cause was mended.")
+        @OptionGroup var common: CommonOptions
+        @Argument(help: "The number of one; without it all are tried again.")
+        var number: Int?
+
+        func run() async throws {
+            let arguments: JSONObject = number.map { ["number": .string(String($0))] } ?? JSONObject()
+            let said = try await HubCall(directory: common.directory).result("fault.retry", arguments)
+            StandardStream.output(said.stringValue ?? "")
         }
     }
 }

@@ -20,6 +20,8 @@ struct RowBody: Sendable, Equatable {
                 try bind(navigation, to: value, in: table)
             } else if name.contains("@") {
                 continue
+            } else if let lookup = table.lookup(navigation: name) {
+                try clear(lookup, named: name, value, in: table)
             } else if name == table.primaryKey {
                 guard key == nil || value.stringValue.flatMap({ UniqueID($0) }) == key else {
                     throw .payload(table, "The key property '\(name)' does not match the address of the request.")
@@ -47,6 +49,15 @@ struct RowBody: Sendable, Equatable {
         }
         cells[column.name] = .identifier(reference.id)
         targets.append((column.name, target, reference.id))
+    }
+
+    /// `"msdyn_Device": null` does what a bind to null does; a row in that place would be created with this one.
+    private mutating func clear(
+        _ lookup: Column, named name: String, _ value: JSONValue, in table: Table
+    ) throws(DataverseError) {
+        if value.objectValue != nil { throw .notBuilt("deep insert; create the related row first, then bind it") }
+        guard value == .null else { throw .unknownProperty(name, in: table) }
+        if lookup.write == .open { cells[lookup.name] = .null }
     }
 
     private mutating func set(

@@ -7,18 +7,28 @@ struct AnswerWriter {
     /// `https://…/api/data/v9.2/`
     let base: String
     let options: QueryOptions
-    let wantsAnnotations: Bool
+    /// `nil`: none.
+    let annotations: AnnotationFilter?
     /// Rows that lookups point to, by their id: for `$expand` and display names.
     let related: [UniqueID: Row]
+
+    private static let totalCount = "Microsoft.Dynamics.CRM.totalrecordcount"
+    private static let limitExceeded = "Microsoft.Dynamics.CRM.totalrecordcountlimitexceeded"
+    private static let formattedValue = "OData.Community.Display.V1.FormattedValue"
+    private static let navigationProperty = "Microsoft.Dynamics.CRM.associatednavigationproperty"
+    private static let logicalName = "Microsoft.Dynamics.CRM.lookuplogicalname"
 
     func collection(_ rows: [Row], count: Int?, nextLink: String?) -> JSONValue {
         var answer = JSONObject()
         answer["@odata.context"] = .string(context)
         if let count { answer["@odata.count"] = .number(JSONNumber(Int64(min(count, QueryOptions.pageRowsMax)))) }
-        if let count, wantsAnnotations {
-            answer["@Microsoft.Dynamics.CRM.totalrecordcount"] =
-                .number(JSONNumber(Int64(min(count, QueryOptions.pageRowsMax))))
-            answer["@Microsoft.Dynamics.CRM.totalrecordcountlimitexceeded"] = .bool(count > QueryOptions.pageRowsMax)
+        if annotations?.takes(Self.totalCount) == true {
+            // -1 without `$count`.
+            let total = count.map { Int64(min($0, QueryOptions.pageRowsMax)) } ?? -1
+            answer["@" + Self.totalCount] = .number(JSONNumber(total))
+        }
+        if annotations?.takes(Self.limitExceeded) == true {
+            answer["@" + Self.limitExceeded] = .bool((count ?? 0) > QueryOptions.pageRowsMax)
         }
         answer["value"] = .array(rows.map { .object(object($0)) })
         if let nextLink { answer["@odata.nextLink"] = .string(nextLink) }
@@ -42,13 +52,12 @@ struct AnswerWriter {
     }
 
     private func object(_ row: Row) -> JSONObject {
-        var object = Self.object(
-            row, table: table, select: options.select, related: wantsAnnotations ? related : nil)
+        var object = object(row, of: table, select: options.select)
         for expand in options.expands {
             guard let target = Tables.table(logicalName: expand.target) else { continue }
             let inner = row.identifier(expand.lookup.name).flatMap { related[$0] }
             object[navigation(expand.lookup)] =
-                inner.map { .object(Self.object($0, table: target, select: expand.select, related: nil)) } ?? .null
+                inner.map { .object(self.object($0, of: target, select: expand.select)) } ?? .null
         }
         return object
     }
@@ -57,39 +66,36 @@ struct AnswerWriter {
         if case .lookup(_, let navigation) = column.kind { navigation } else { column.name }
     }
 
-    /// - Parameter related: rows for display names; `nil` leaves annotations out.
-    private static func object(
-        _ row: Row, table: Table, select: [Column], related: [UniqueID: Row]?
-    ) -> JSONObject {
+    private func object(_ row: Row, of table: Table, select: [Column]) -> JSONObject {
         var object = JSONObject()
         object["@odata.etag"] = .string(row.entityTag)
         for column in select.isEmpty ? table.columns : select {
             let name = column.answerName
             let cell = row[column.name]
-            if let related { annotate(&object, name, column, cell, related) }
-            object[name] = json(cell)
+            if let annotations {
+                for (annotation, value) in notes(on: column, cell) where annotations.takes(annotation) {
+                    object[name + "@" + annotation] = value
+                }
+            }
+            object[name] = Self.json(cell)
         }
         object[table.primaryKey] = .string(row.id.description)
         return object
     }
 
-    private static func annotate(
-        _ object: inout JSONObject, _ name: String, _ column: Column, _ cell: Cell, _ related: [UniqueID: Row]
-    ) {
-        let formatted = name + "@OData.Community.Display.V1.FormattedValue"
+    /// Every annotation of one value, in Dataverse's order.
+    private func notes(on column: Column, _ cell: Cell) -> [(name: String, value: JSONValue)] {
         switch (column.kind, cell) {
         case (.choice(let choices), .whole(let value)):
-            if let label = choices.first(where: { $0.value == value })?.label { object[formatted] = .string(label) }
-        case (.flag, .flag(let flag)): object[formatted] = .string(flag ? "Yes" : "No")
+            let label = choices.first { $0.value == value }?.label
+            return label.map { [(Self.formattedValue, .string($0))] } ?? []
+        case (.flag, .flag(let flag)): return [(Self.formattedValue, .string(flag ? "Yes" : "No"))]
         case (.lookup(let target, let navigation), .identifier(let id)):
-            if let targetTable = Tables.table(logicalName: target),
-                let title = related[id]?.text(targetTable.primaryName)
-            {
-                object[formatted] = .string(title)
-            }
-            object[name + "@Microsoft.Dynamics.CRM.associatednavigationproperty"] = .string(navigation)
-            object[name + "@Microsoft.Dynamics.CRM.lookuplogicalname"] = .string(target)
-        case (_, _): break
+            let title = Tables.table(logicalName: target).flatMap { related[id]?.text($0.primaryName) }
+            return (title.map { [(Self.formattedValue, .string($0))] } ?? []) + [
+                (Self.navigationProperty, .string(navigation)), (Self.logicalName, .string(target)),
+            ]
+        case (_, _): return []
         }
     }
 

@@ -3,7 +3,9 @@ import Primitives
 
 /// One request, free of the HTTP library.
 struct DeskRequest: Sendable {
-    enum Method: String, Sendable, CaseIterable { case get = "GET", post = "POST", patch = "PATCH", delete = "DELETE" }
+    enum Method: String, Sendable, CaseIterable {
+        case get = "GET", post = "POST", patch = "PATCH", put = "PUT", delete = "DELETE"
+    }
 
     let method: Method
     /// The path after `/api/data/v9.2/`, decoded: `msdyn_iotalerts(…)`, and what follows it.
@@ -22,17 +24,7 @@ struct DeskRequest: Sendable {
         return value
     }
 
-    /// The preferences of all `Prefer` headers: `odata.maxpagesize` → `50`.
-    var preferences: [String: String] {
-        var preferences: [String: String] = [:]
-        for part in (headers["prefer"] ?? "").split(separator: ",").prefix(16) {
-            let halves = part.split(separator: "=", maxSplits: 1)
-            guard let name = halves.first?.trimmed else { continue }
-            let value = halves.count > 1 ? halves[1].trimmed : ""
-            preferences[name.lowercased()] = String(value.filter { $0 != "\"" })
-        }
-        return preferences
-    }
+    var preferences: Preferences { Preferences(headers["prefer"] ?? "") }
 }
 
 /// One answer, free of the HTTP library.
@@ -43,11 +35,22 @@ struct DeskAnswer: Sendable {
 
     init(_ status: Int, headers: [(name: String, value: String)] = [], json: JSONValue? = nil) {
         self.status = status
-        self.headers = headers
+        self.headers = headers + [(name: "OData-Version", value: "4.0")]
         if let json {
             body = json.serialized()
             self.headers.append((name: "Content-Type", value: "application/json; odata.metadata=minimal"))
         }
+    }
+
+    /// Of the token endpoint. Source: RFC 6749, sections 5.1 and 5.2.
+    init(token: JSONValue, _ status: Int) {
+        self.status = status
+        body = token.serialized()
+        headers = [
+            (name: "Content-Type", value: "application/json; charset=utf-8"),
+            (name: "Cache-Control", value: "no-store"),
+            (name: "Pragma", value: "no-cache"),
+        ]
     }
 
     init(_ error: DataverseError) { self.init(error.status, json: error.body) }

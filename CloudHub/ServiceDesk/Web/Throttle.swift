@@ -15,7 +15,7 @@ public final class Throttle: Sendable {
         case unavailable
         /// 403: the application user lacks a privilege.
         case forbidden
-        /// 400: a business rule of the environment refuses the row.
+        /// 400: a plug-in of the environment refuses the row.
         case refused
     }
 
@@ -65,12 +65,12 @@ public final class Throttle: Sendable {
         case .executionTime:
             DataverseError(
                 429, "0x80072321",
-                "Combined execution time of incoming requests exceeded limit of 1,200,000 milliseconds over time window "
-                    + "of 300 seconds. Decrease number of concurrent requests or reduce the duration of requests and "
+                "Combined execution time of incoming requests exceeded limit of 1,200,000  milliseconds over time "
+                    + "window of 300 seconds. Decrease number of concurrent requests or reduce the duration of requests and "
                     + "try again later.")
         case .concurrency:
             DataverseError(429, "0x80072326", "Number of concurrent requests exceeded the limit of 52.")
-        case .unavailable: DataverseError(503, "0x8005f103", "The service is unavailable.")
+        case .unavailable: DataverseError(503, "", "The service is unavailable.")
         case .refused: DataverseError(400, "0x80040265", "the row was refused on demand")
         case .forbidden:
             DataverseError(

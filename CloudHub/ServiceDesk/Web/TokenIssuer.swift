@@ -41,6 +41,12 @@ final class TokenIssuer: Sendable {
                 Refusal(status: 400, error: "invalid_request", number: 90002, sentence: "Tenant '\(tenant)' not found.")
             )
         }
+        for name in ["grant_type", "client_id", "scope"] where form[name] == nil {
+            return .failure(
+                Refusal(
+                    status: 400, error: "invalid_request", number: 900_144,
+                    sentence: "The request body must contain the following parameter: '\(name)'."))
+        }
         guard form["grant_type"] == "client_credentials" else {
             return .failure(
                 Refusal(
@@ -53,6 +59,13 @@ final class TokenIssuer: Sendable {
                     status: 400, error: "unauthorized_client", number: 700016,
                     sentence: "Application with identifier '\((form["client_id"] ?? "").prefix(64))' was not found in "
                         + "the directory '\(credentials.tenant)'."))
+        }
+        guard form["client_secret"] != nil else {
+            return .failure(
+                Refusal(
+                    status: 401, error: "invalid_client", number: 7_000_218,
+                    sentence: "The request body must contain the following parameter: 'client_assertion' or "
+                        + "'client_secret'."))
         }
         guard let secret = form["client_secret"], credentials.clientSecret.matches(Array(secret.utf8)) else {
             return .failure(
@@ -118,11 +131,13 @@ extension TokenIssuer.Refusal {
         var random = SystemRandomNumberGenerator()
         let trace = UniqueID.random(using: &random).description
         let correlation = UniqueID.random(using: &random).description
-        let time = WallInstant(milliseconds: now.unixSeconds * 1000).description
+        let time = WallInstant(milliseconds: now.unixSeconds * 1000).description.split(separator: "T")
+            .joined(separator: " ")
         return [
             "error": .string(error),
             "error_description": .string(
-                "AADSTS\(number): \(sentence) Trace ID: \(trace) Correlation ID: \(correlation) Timestamp: \(time)"),
+                "AADSTS\(number): \(sentence)\r\nTrace ID: \(trace)\r\nCorrelation ID: \(correlation)\r\n"
+                    + "Timestamp: \(time)"),
             "error_codes": .array([.number(JSONNumber(Int64(number)))]), "timestamp": .string(time),
             "trace_id": .string(trace), "correlation_id": .string(correlation),
         ]

@@ -15,7 +15,8 @@ struct WebAPI: Sendable {
     let onCreate: @Sendable (Table) -> Void
 
     func answer(_ request: DeskRequest, by actor: Actor) async throws -> DeskAnswer {
-        guard let first = request.segments.first else { throw DataverseError.unknownSegment("") }
+        guard let first = request.segments.first else { throw DataverseError.notBuilt("service document") }
+        if let missing = Self.notBuilt[first] { throw DataverseError.notBuilt(missing) }
         let address = try Address(first)
         switch (request.method, address.id, request.segments.count) {
         case (.get, nil, 1): return try await list(address.table, request)
@@ -26,34 +27,34 @@ struct WebAPI: Sendable {
             try await store.delete(
                 id, from: address.table, precondition: try precondition(request, of: address.table), by: actor)
             return DeskAnswer(204)
-        case (.delete, let id?, _): return try await disassociate(id, address.table, request, actor)
-        default: throw DataverseError.methodNotAllowed
+        case (.delete, let id?, 3): return try await disassociate(id, address.table, request, actor)
+        case (_, _, 1): throw DataverseError.methodNotAllowed
+        case (_, _, _): throw DataverseError.notBuilt("\(request.method.rawValue) of a part of a row or table")
         }
     }
+
+    /// What Dataverse has at these addresses, and nothing here needs.
+    private static let notBuilt = ["$batch": "batch operations", "$metadata": "metadata document"]
 
     // MARK: - Reading
 
     private func list(_ table: Table, _ request: DeskRequest) async throws -> DeskAnswer {
         let options = try QueryOptions(query: request.query, table: table)
         let preferences = request.preferences
-        let pageRows = min(
-            max(preferences["odata.maxpagesize"].flatMap { Int($0) } ?? QueryOptions.pageRowsMax, 1),
-            QueryOptions.pageRowsMax)
-        // With $top there are no pages: Dataverse passes the preference over.
-        let limit = options.top.map { min($0, QueryOptions.pageRowsMax) } ?? pageRows
-        var found = try await store.rows(options, in: table, limit: options.top == nil ? limit + 1 : limit)
+        let pageRows = min(max(preferences.pageRows ?? QueryOptions.pageRowsMax, 1), QueryOptions.pageRowsMax)
+        // A page size makes Dataverse pass $top over.
+        let top = preferences.pageRows == nil ? options.top : nil
+        let limit = top.map { min($0, QueryOptions.pageRowsMax) } ?? pageRows
+        var found = try await store.rows(options, in: table, limit: top == nil ? limit + 1 : limit)
         var nextLink: String?
-        if options.top == nil, found.rows.count > limit {
+        if top == nil, found.rows.count > limit {
             found.rows.removeLast()
             nextLink = link(request, offset: options.offset + limit)
         }
         let writer = try await writer(found.rows, table, options, request)
-        var headers: [(name: String, value: String)] = []
-        if let applied = preferences["odata.maxpagesize"], options.top == nil {
-            headers.append((name: "Preference-Applied", value: "odata.maxpagesize=\(applied)"))
-        }
         return DeskAnswer(
-            200, headers: headers, json: writer.collection(found.rows, count: found.count, nextLink: nextLink))
+            200, headers: preferences.applied(isPage: true),
+            json: writer.collection(found.rows, count: found.count, nextLink: nextLink))
     }
 
     private func get(_ id: UniqueID, _ table: Table, _ request: DeskRequest) async throws -> DeskAnswer {
@@ -61,20 +62,24 @@ struct WebAPI: Sendable {
         guard let row = try await store.row(id, in: table) else {
             throw DataverseError.noSuchRow(table, id.description)
         }
-        if request.header("if-none-match") == row.entityTag { return DeskAnswer(304) }
+        let preferences = request.preferences
+        // What stands beside the row itself may have changed without it.
+        let isAlone = options.expands.isEmpty && preferences.annotations == nil
+        if isAlone, request.header("if-none-match") == row.entityTag { return DeskAnswer(304) }
         let writer = try await writer([row], table, options, request)
-        return DeskAnswer(200, headers: [(name: "ETag", value: row.entityTag)], json: writer.single(row))
+        return DeskAnswer(
+            200, headers: [(name: "ETag", value: row.entityTag)] + preferences.applied(), json: writer.single(row))
     }
 
     /// Reads the rows that the answer shows besides its own.
     private func writer(
         _ rows: [Row], _ table: Table, _ options: QueryOptions, _ request: DeskRequest
     ) async throws -> AnswerWriter {
-        let wantsAnnotations = request.preferences["odata.include-annotations"] != nil
+        let annotations = request.preferences.annotations
         var wanted: [String: Set<UniqueID>] = [:]
         for column in table.columns {
             guard case .lookup(let target, _) = column.kind, Tables.table(logicalName: target) != nil else { continue }
-            guard wantsAnnotations || options.expands.contains(where: { $0.lookup == column }) else { continue }
+            guard annotations != nil || options.expands.contains(where: { $0.lookup == column }) else { continue }
             wanted[target, default: []].formUnion(rows.compactMap { $0.identifier(column.name) })
         }
         var related: [UniqueID: Row] = [:]
@@ -83,8 +88,8 @@ struct WebAPI: Sendable {
             related.merge(try await store.rows(ids, in: targetTable)) { first, _ in first }
         }
         return AnswerWriter(
-            table: table, base: request.origin + Self.path, options: options, wantsAnnotations: wantsAnnotations,
-            related: related)
+            table: table, base: request.origin + Self.path, options: options, annotations: annotations, related: related
+        )
     }
 
     private func link(_ request: DeskRequest, offset: Int) -> String {
@@ -112,15 +117,18 @@ struct WebAPI: Sendable {
         return try await written(result.row, table, request, isNew: result.isNew)
     }
 
-    /// 204 with the row's address; or the row itself when the client prefers that.
+    /// 204 with the row's address; or the row itself, and then no address, when the client prefers that.
     private func written(_ row: Row, _ table: Table, _ request: DeskRequest, isNew: Bool) async throws -> DeskAnswer {
-        let address = "\(request.origin)\(Self.path)\(table.entitySet)(\(row.id))"
-        let entity = [(name: "OData-EntityId", value: address)]
-        guard request.preferences["return"] == "representation" else { return DeskAnswer(204, headers: entity) }
+        let preferences = request.preferences
+        guard preferences.returnsRow else {
+            let address = "\(request.origin)\(Self.path)\(table.entitySet)(\(row.id))"
+            return DeskAnswer(204, headers: [(name: "OData-EntityId", value: address)])
+        }
         let options = try QueryOptions(query: request.query, table: table)
         let writer = try await writer([row], table, options, request)
         return DeskAnswer(
-            isNew ? 201 : 200, headers: entity + [(name: "Preference-Applied", value: "return=representation")],
+            isNew ? 201 : 200,
+            headers: [(name: "Preference-Applied", value: "return=representation")] + preferences.applied(),
             json: writer.single(row))
     }
 
@@ -128,9 +136,7 @@ struct WebAPI: Sendable {
     private func disassociate(
         _ id: UniqueID, _ table: Table, _ request: DeskRequest, _ actor: Actor
     ) async throws -> DeskAnswer {
-        guard request.segments.count == 3, request.segments[2] == "$ref" else {
-            throw DataverseError.methodNotAllowed
-        }
+        guard request.segments[2] == "$ref" else { throw DataverseError.unknownSegment(request.segments[2]) }
         guard let lookup = table.lookup(navigation: request.segments[1]) else {
             throw DataverseError.unknownSegment(request.segments[1])
         }

@@ -83,18 +83,21 @@ import Testing
             body: ["msdyn_description": .string(String(repeating: "🔥", count: 51))], code: "0x80044331",
             part: "allowed length of '100'"),
         Refused(
-            testDescription: "an unknown column", body: ["msdyn_colour": "red"], code: "0x80048d19",
-            part: "The property 'msdyn_colour' does not exist on type 'Microsoft.Dynamics.CRM.msdyn_iotalert'."),
+            testDescription: "an unknown column", body: ["msdyn_colour": "red"], code: "0x0",
+            part: "Invalid property 'msdyn_colour' was found in entity 'Microsoft.Dynamics.CRM.msdyn_iotalert'."),
         Refused(
-            testDescription: "a column in the wrong case", body: ["msdyn_Description": "red"], code: "0x80048d19",
-            part: "The property 'msdyn_Description' does not exist"),
+            testDescription: "a column in the wrong case", body: ["msdyn_Description": "red"], code: "0x0",
+            part: "Invalid property 'msdyn_Description' was found"),
+        Refused(
+            testDescription: "a text in the place of a row", body: ["msdyn_Device": "red"], code: "0x0",
+            part: "Invalid property 'msdyn_Device' was found"),
         Refused(
             testDescription: "a choice outside its values", body: ["msdyn_alerttype": 7], code: "0x8004431a",
             part: "The value 7 of 'msdyn_alerttype' on record of type 'msdyn_iotalert' is outside the valid range. "
                 + "Accepted Values: 192350000,192350001,192350002,192350003"),
         Refused(
             testDescription: "a number outside its range", body: ["msdyn_alertpriorityscore": 101],
-            code: "0x80044330", part: "'msdyn_alertpriorityscore'"),
+            code: "0x8004432f", part: "'msdyn_alertpriorityscore'"),
         Refused(
             testDescription: "a status that belongs to another state", body: ["statecode": 0, "statuscode": 6],
             code: "0x80048408", part: "6 is not a valid status code for state code msdyn_iotalertState.Active"),

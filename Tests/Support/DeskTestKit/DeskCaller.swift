@@ -9,7 +9,7 @@ import ServiceDesk
 public struct DeskCaller: Sendable {
     public struct Answer: Sendable {
         public let status: Int
-        /// Lower-case names.
+        /// Lower-case names; the values of one that came more than once are joined by `, `.
         public let headers: [String: String]
         public let body: [UInt8]
 
@@ -64,7 +64,10 @@ public struct DeskCaller: Sendable {
         let response = try await HTTPClient.shared.execute(request, timeout: .seconds(20))
         let bytes = try await response.body.collect(upTo: 8 << 20)
         var found: [String: String] = [:]
-        for header in response.headers { found[header.name.lowercased()] = header.value }
+        for header in response.headers {
+            let name = header.name.lowercased()
+            found[name] = found[name].map { $0 + ", " + header.value } ?? header.value
+        }
         return Answer(status: Int(response.status.code), headers: found, body: Array(bytes.readableBytesView))
     }
 }
