@@ -16,13 +16,13 @@ demo: setup tools
 # The whole suite: unit and golden tests, then the black-box tests on real parts.
 test: setup tools venv
 	$(BUILD) --build-tests
-	Tests/Support/run-suites $(CONFIG)
+	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)"
 	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
 
 # The subset for working: everything in one process, no venv, no program started but local brokers.
 test-fast: setup tools
 	$(BUILD) --build-tests
-	Tests/Support/run-suites $(CONFIG) '^[B-Z]'
+	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)" '^([B-Z]|AgentConfig)'
 
 lint: setup-lint
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
