@@ -27,6 +27,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         /// When the credential runs out, on the monotonic clock.
         let expiresAt: MonotonicInstant?
         var outbound = OutboundDeliveries()
+        /// Whoever has to know that the device is gone has been told.
+        var hasEnded = false
     }
 
     let shard: LoopShard
@@ -294,6 +296,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         shard.counts.closesByReason[reason.label, default: 0] += 1
         _ = session.closeRequested()
         if !isLogged { shared.closes(reason, device: attached?.dispatch.identity, from: context?.remoteAddress) }
+        // Now, not when the socket is gone: TLS waits some seconds for an answer that a dead device does not give.
+        ended()
         context?.close(promise: nil)
     }
 

@@ -94,6 +94,9 @@ def test_a_desk_that_is_away_is_waited_for_and_gets_each_alert_once(hubs):
     hubs.start_plant()
     hubs.breach("pump-1")
     wait_until("the first alert", lambda: hubs.alerts() == ["pump-1 is at 80"])
+    _, _, found = Desk(hubs.crm).call("GET", "msdyn_iotalerts?$select=msdyn_alerturl")
+    (row,) = found["value"]
+    assert row["msdyn_alerturl"] == f"https://localhost:{hubs.plant.process.https}/alerts/{row['msdyn_iotalertid']}"
     hubs.stop(hubs.crm)
     hubs.breach("pump-2")
     line = hubs.plant.log("the CRM connector waits")
