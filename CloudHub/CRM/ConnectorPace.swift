@@ -16,7 +16,7 @@ public struct ConnectorPace: Sendable {
         case healthy
         /// Heals by itself.
         case waiting(String)
-        /// Somebody must change the credentials or the privileges.
+        /// Somebody must change the url, the credentials, the privileges or the environment.
         case needsAttention(String)
     }
 
@@ -55,25 +55,30 @@ public struct ConnectorPace: Sendable {
         case .notFound: return .gone
         case .refused, .preconditionFailed: return .deadLetter
         case .throttled(_, let retryAfter):
-            let wait = retryAfter ?? backoff.next(using: &random)
+            let wait = retryAfter ?? rest(now) ?? backoff.next(using: &random)
             pause(wait, now, .waiting(error.description))
             return .again(after: wait)
         case .unreachable, .unreadable:
-            let wait = backoff.next(using: &random)
+            let wait = rest(now) ?? backoff.next(using: &random)
             pause(wait, now, .waiting(error.description))
             return .again(after: wait)
         case .server(_, _, let retryAfter):
             failuresInARow += 1
-            let wait = retryAfter ?? backoff.next(using: &random)
+            let wait = retryAfter ?? rest(now) ?? backoff.next(using: &random)
             if retryAfter != nil || failuresInARow >= Self.failuresInARowMax {
                 pause(wait, now, .waiting(error.description))
             }
             return .again(after: wait + Self.rowDelay(attempts))
-        case .tokenRefused, .unauthorized, .forbidden:
-            let wait = refusedBackoff.next(using: &random)
+        case .tokenRefused, .unauthorized, .forbidden, .noSuchTable:
+            let wait = rest(now) ?? refusedBackoff.next(using: &random)
             pause(wait, now, .needsAttention(error.description))
             return .again(after: wait)
         }
+    }
+
+    /// What is left of the pause that is on: calls that were under way together fail together, and count as one.
+    private func rest(_ now: MonotonicInstant) -> Duration? {
+        pausedUntil.flatMap { now < $0 ? $0 - now : nil }
     }
 
     private mutating func pause(_ wait: Duration, _ now: MonotonicInstant, _ health: Health) {

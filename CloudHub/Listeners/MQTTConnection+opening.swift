@@ -115,10 +115,12 @@ extension MQTTConnection {
         }
     }
 
-    /// The socket is gone: the will, and who has to know.
+    /// The connection is over, or will be as soon as TLS is done: the will, and who has to know.
     func ended() {
+        guard attached?.hasEnded != true else { return }
         let loss = session.connectionLost()
         guard let attached else { return }
+        self.attached?.hasEnded = true
         let reason = closeReason ?? .connectionLost
         if closeReason == nil {
             shared.closes(reason, device: attached.dispatch.identity, from: context?.remoteAddress)

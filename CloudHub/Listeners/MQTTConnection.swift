@@ -27,6 +27,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         /// When the credential runs out, on the monotonic clock.
         let expiresAt: MonotonicInstant?
         var outbound = OutboundDeliveries()
+        /// Whoever has to know that the device is gone has been told.
+        var hasEnded = false
     }
 
     let shard: LoopShard
@@ -42,6 +44,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var partial: ByteBuffer?
     private var timer: Scheduled<Void>?
     private var isReadHeld = false
+    /// What the channel says of itself, kept here because asking it costs on every read.
+    private var isWritable = true
     private var isClosing = false
     private var enteredGroup: UInt64 = 0
     private var collectedTicket: PublishTicket?
@@ -119,14 +123,15 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable { resumeReading() }
+        isWritable = context.channel.isWritable
+        if isWritable { resumeReading() }
         context.fireChannelWritabilityChanged()
     }
 
     // MARK: - Back pressure
 
     func read(context: ChannelHandlerContext) {
-        guard mustHold(context) else {
+        guard mustHold else {
             context.read()
             return
         }
@@ -137,7 +142,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     func resumeReading() {
         guard isReadHeld, let context else { return }
-        if mustHold(context) {
+        if mustHold {
             if shard.isFull { shard.hold(self) }
             return
         }
@@ -145,9 +150,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         context.read()
     }
 
-    private func mustHold(_ context: ChannelHandlerContext) -> Bool {
+    private var mustHold: Bool {
         guard attached != nil else { return false }
-        return shard.isFull || !session.wantsReading || !context.channel.isWritable
+        return shard.isFull || !session.wantsReading || !isWritable
     }
 
     // MARK: - Packets
@@ -291,6 +296,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         shard.counts.closesByReason[reason.label, default: 0] += 1
         _ = session.closeRequested()
         if !isLogged { shared.closes(reason, device: attached?.dispatch.identity, from: context?.remoteAddress) }
+        // Now, not when the socket is gone: TLS waits some seconds for an answer that a dead device does not give.
+        ended()
         context?.close(promise: nil)
     }
 

@@ -55,8 +55,15 @@ final class HubHealth: Sendable {
             let isOver = certificate.expiryStatus(at: SystemTime.wall()) == .expired
             found.append(.init("certificate", trouble: isOver ? warnings : "", warning: isOver ? "" : warnings))
         }
-        if let connector { found.append(.init("connector", trouble: connector())) }
+        if let connector { found.append(.init("connector", trouble: connector(), warning: await refused())) }
         return HealthReport(found)
+    }
+
+    private func refused() async -> String {
+        guard let count = try? await faults.queueStatus().deadLetters, count > 0 else { return "" }
+        return
+            "\(count) alerts were refused by the service desk and set aside: see cloud-hub fault dead-letters, mend the "
+            + "cause, then cloud-hub fault retry"
     }
 
     private func faultTrouble() -> String {

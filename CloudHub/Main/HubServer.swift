@@ -60,7 +60,7 @@ struct HubServer {
         let address = HubAddress(
             hostname: settings.hostname, mqttPort: mqttPort, httpsPort: https.port, httpPort: http.port)
         try address.save(to: settings.directory.address)
-        let connector = try makeConnector(httpPort: http.port)
+        let connector = try makeConnector(address)
         let control = try await startControl(address)
         rooms.health.parts.withLock { parts in
             parts.listener = listener
@@ -166,9 +166,12 @@ struct HubServer {
 
     // MARK: what runs by itself
 
-    private func makeConnector(httpPort: Int) throws -> Connector? {
+    private func makeConnector(_ address: HubAddress) throws -> Connector? {
         guard !settings.withoutConnector else { return nil }
-        let configuration = try settings.crm(embedded: rooms.desk.credentials, httpPort: httpPort)
+        let configuration = try settings.crm(embedded: rooms.desk.credentials, httpPort: address.httpPort)
+        // Who reads a CRM elsewhere sits at another machine.
+        let pages =
+            settings.config.crm == nil ? "http://127.0.0.1:\(address.httpPort)" : "https://\(address.serviceHost)"
         let problems = configuration.problems
         guard problems.isEmpty else { throw CommandFailure.wrongCall(problems.joined(separator: "\n")) }
         let client = DataverseClient(configuration, http: rooms.httpClient, now: SystemTime.monotonic)
@@ -177,7 +180,7 @@ struct HubServer {
             dispatcher: DeviceDispatcher(devices: rooms.devices),
             configuration: ConnectorConfiguration(
                 hubID: try HubIdentityFile.loadOrCreate(settings.directory.hubID),
-                pagesURL: "http://127.0.0.1:\(httpPort)", commands: settings.commandLimits,
+                pagesURL: pages, commands: settings.commandLimits,
                 pollInterval: settings.config.commandPollInterval),
             clock: ConnectorClock(wall: SystemTime.wall, monotonic: SystemTime.monotonic), log: Logger(label: "crm"))
     }

@@ -73,6 +73,8 @@ enum Assets {
             }
             setTimeout(tick, 1000);
         }
+        const reload = document.getElementById("reload");
+        if (reload) { reload.hidden = true; }
         if (document.querySelector("[data-live]")) { setTimeout(tick, 1000); }
         """
 

@@ -73,7 +73,7 @@ enum TemplateText {
         <button>Find</button>
         </form>
         <div data-live="/fragments/devices?q={{queryEncoded}}&amp;page={{page}}">{{> devices}}</div>
-        <noscript><p class="note">Reload this page to see newer values.</p></noscript>
+        <p class="note" id="reload">Reload this page to see newer values.</p>
         {{> foot}}
         """
 
@@ -116,7 +116,7 @@ enum TemplateText {
         {{> head}}
         <h1>Alerts</h1>
         <div data-live="/fragments/alerts">{{> alerts}}</div>
-        <noscript><p class="note">Reload this page to see newer alerts.</p></noscript>
+        <p class="note" id="reload">Reload this page to see newer alerts.</p>
         {{> foot}}
         """
 

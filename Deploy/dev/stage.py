@@ -214,6 +214,7 @@ class Stage:
         config.write_text(
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
             "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
+            "log_type error\nlog_type warning\nlog_type notice\nlog_type information\nlog_type subscribe\n"
         )
         arguments = [broker_program(), "-c", config]
         broker = self.start(f"broker-{port}", arguments)

@@ -48,6 +48,20 @@ struct OutboxStateRow {
             lastWallTime: lastWallTime, undeclaredCount: undeclared)
     }
 
+    static func endedCommands(
+        _ connection: SQLiteConnection, countMax: Int
+    ) throws(OutboxError) -> [EndedCommand] {
+        var commands: [EndedCommand] = []
+        try connection.run(
+            "SELECT device, name, outcome FROM command WHERE state = 2 ORDER BY id DESC LIMIT ?", [.count(countMax)],
+            doing: "read the commands"
+        ) { row in
+            guard let device = DeviceID(row.text(0)) else { return }
+            commands.append(EndedCommand(device: device, name: row.text(1), outcome: row.text(2)))
+        }
+        return commands
+    }
+
     static func receipts(_ connection: SQLiteConnection, countMax: Int) throws(OutboxError) -> [StoredReceipt] {
         var receipts: [StoredReceipt] = []
         try connection.run(
@@ -94,9 +108,11 @@ public struct OutboxInspection: Sendable {
     public let status: OutboxStatus
     /// Newest first.
     public let receipts: [StoredReceipt]
+    /// Newest first.
+    public let commands: [EndedCommand]
 
     /// - Throws: `.cannotOpen`, `.damaged`, `.newerSchema`, `.busy`.
-    public init(path: String, receiptCountMax: Int = 10) throws(OutboxError) {
+    public init(path: String, receiptCountMax: Int = 10, commandCountMax: Int = 10) throws(OutboxError) {
         let connection = try SQLiteConnection(path: path, isReadOnly: true)
         var version = 0
         try connection.run("PRAGMA user_version", doing: "read the schema version") { version = $0.int(0) }
@@ -109,5 +125,6 @@ public struct OutboxInspection: Sendable {
         epoch = try SQLiteOutbox.storedEpoch(connection)
         status = try OutboxStateRow(reading: connection).status(connection)
         receipts = try OutboxStateRow.receipts(connection, countMax: receiptCountMax)
+        commands = try OutboxStateRow.endedCommands(connection, countMax: commandCountMax)
     }
 }

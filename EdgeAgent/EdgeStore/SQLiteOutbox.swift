@@ -1,6 +1,6 @@
 internal import Glibc
 public import Outbox
-public import Primitives
+internal import Primitives
 public import Telemetry
 
 /// The outbox in one SQLite file with a write-ahead log, synced at every commit.
@@ -11,9 +11,9 @@ public final class SQLiteOutbox: OutboxStore {
     public let epoch: Epoch
     public let path: String
     private let limits: OutboxLimits
-    private let contents: Lock<Contents>
+    let contents: Lock<Contents>
 
-    private struct Contents {
+    struct Contents {
         let connection: SQLiteConnection
         /// Held for as long as the connection is open.
         let fileLock: FileLock
@@ -31,15 +31,17 @@ public final class SQLiteOutbox: OutboxStore {
         let previousMask = umask(0o077)
         defer { umask(previousMask) }
         let fileLock = try FileLock(path: path + ".lock", outbox: path)
-        let connection = try SQLiteConnection(path: path)
-        try OutboxSchema.makeDurable(connection)
-        try OutboxSchema.prepare(connection, epoch: Self.randomEpoch)
-        epoch = try Self.storedEpoch(connection)
-        // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
-        try connection.run(
-            "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
-            doing: "end interrupted commands")
         let reserve = DiskReserve(path: path + ".reserve")
+        let connection: SQLiteConnection
+        do throws(OutboxError) {
+            connection = try Self.opened(path)
+        } catch {
+            // Opening needs room for the log's index; an earlier run kept some for that.
+            guard error.problem == .full, reserve.isWhole else { throw error }
+            reserve.release()
+            connection = try Self.opened(path)
+        }
+        epoch = try Self.storedEpoch(connection)
         reserve.refill()
         self.path = path
         self.limits = limits
@@ -47,6 +49,17 @@ public final class SQLiteOutbox: OutboxStore {
             Contents(
                 connection: connection, fileLock: fileLock, reserve: reserve,
                 state: try OutboxStateRow(reading: connection)))
+    }
+
+    private static func opened(_ path: String) throws(OutboxError) -> SQLiteConnection {
+        let connection = try SQLiteConnection(path: path)
+        try OutboxSchema.makeDurable(connection)
+        try OutboxSchema.prepare(connection, epoch: randomEpoch)
+        // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
+        try connection.run(
+            "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
+            doing: "end interrupted commands")
+        return connection
     }
 
     private static func randomEpoch() -> [UInt8] {
@@ -85,14 +98,14 @@ public final class SQLiteOutbox: OutboxStore {
         return try contents.withLock { (contents: inout Contents) throws(OutboxError) in
             let doing = "append \(commit.records.count) records"
             try check(commit, chunks, against: contents.state, doing: doing)
-            guard contents.reserve.isWhole || contents.reserve.refill() else {
+            guard contents.reserve.isWhole || contents.reserve.refill() || Self.shrink(&contents) else {
                 throw OutboxError(.full, doing: doing, which: path, detail: "no room for the reserve of 2 MiB")
             }
             do throws(OutboxError) {
                 return try insert(commit, chunks, &contents, doing: doing)
             } catch {
                 // What was acknowledged lies in the log and in free pages: enough room for new records, perhaps.
-                guard error.problem == .full, contents.mayShrink, Self.shrink(&contents) else { throw error }
+                guard error.problem == .full, Self.shrink(&contents) else { throw error }
                 return try insert(commit, chunks, &contents, doing: doing)
             }
         }
@@ -149,16 +162,25 @@ public final class SQLiteOutbox: OutboxStore {
     }
 
     public func acknowledge(_ batches: [OutboxBatch]) throws(OutboxError) {
+        try small { (contents: inout Contents) throws(OutboxError) in try Self.delete(batches, &contents) }
+    }
+
+    /// For changes that make room, or that are small and must not wait for it: on a full disk they have the reserve's
+    /// room. What they free goes into making the reserve whole again.
+    func small<Result>(
+        _ body: (inout Contents) throws(OutboxError) -> Result
+    ) throws(OutboxError) -> Result {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+            defer { if !contents.reserve.isWhole { contents.reserve.refill() } }
             do throws(OutboxError) {
-                try Self.delete(batches, &contents)
+                return try body(&contents)
             } catch {
                 guard error.problem == .full else { throw error }
                 contents.reserve.release()
-                try Self.delete(batches, &contents)
+                let result = try body(&contents)
                 Self.shrink(&contents)
+                return result
             }
-            if !contents.reserve.isWhole { contents.reserve.refill() }
         }
     }
 
@@ -249,19 +271,29 @@ extension SQLiteOutbox {
     }
 
     /// Gives freed pages and the log's space back to a full disk, as far as that works, with the reserve's room to do
-    /// it in.
+    /// it in: a little at a time, so that the log of each step fits there.
     ///
     /// - Returns: whether the reserve is whole again, so that records may be appended.
     @discardableResult
     private static func shrink(_ contents: inout Contents) -> Bool {
-        contents.reserve.release()
-        for sql in ["PRAGMA incremental_vacuum", "PRAGMA wal_checkpoint(TRUNCATE)"] {
-            // Best effort: what fails here only leaves the file as large as it is.
-            try? contents.connection.run(sql, doing: "give space back")
-        }
+        guard contents.mayShrink else { return false }
         contents.mayShrink = false
+        contents.reserve.release()
+        for _ in 0..<shrinkStepsMax {
+            // Best effort: what fails here only leaves the file as large as it is.
+            var freeCount = 0
+            try? contents.connection.run("PRAGMA freelist_count", doing: "give space back") { freeCount = $0.int(0) }
+            if freeCount > 0 {
+                try? contents.connection.run("PRAGMA incremental_vacuum(256)", doing: "give space back")
+            }
+            try? contents.connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: "give space back")
+            if freeCount <= 256 { break }
+        }
         return contents.reserve.refill()
     }
+
+    /// Of 1 MiB each: room for the reserve and for a good many records, in well under a second.
+    private static let shrinkStepsMax = 16
 
     private static func delete(_ batches: [OutboxBatch], _ contents: inout Contents) throws(OutboxError) {
         var state = contents.state
@@ -279,85 +311,5 @@ extension SQLiteOutbox {
         }
         contents.state = state
         contents.mayShrink = true
-    }
-}
-
-// MARK: Receipts and commands
-
-extension SQLiteOutbox {
-    public func keepReceipt(_ receipt: [UInt8], at time: WallInstant) throws(OutboxError) {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            let connection = contents.connection
-            try connection.transaction(doing: "keep a receipt") { () throws(OutboxError) in
-                try connection.run(
-                    "INSERT INTO receipt(wall_milliseconds, bytes) VALUES(?, ?)",
-                    [.integer(time.milliseconds), .blob(receipt)], doing: "keep a receipt")
-                try connection.run(
-                    "DELETE FROM receipt WHERE id <= (SELECT max(id) FROM receipt) - ?",
-                    [.count(OutboxLimits.receiptCountMax)], doing: "keep a receipt")
-            }
-        }
-    }
-
-    public func receipts(countMax: Int) throws(OutboxError) -> [StoredReceipt] {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            try OutboxStateRow.receipts(contents.connection, countMax: countMax)
-        }
-    }
-
-    public func keepCommand(_ command: QueuedCommand) throws(OutboxError) -> Bool {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            let connection = contents.connection
-            return try connection.transaction(doing: "keep a command") { () throws(OutboxError) in
-                try connection.run(
-                    """
-                    INSERT INTO command(message_id, device, name, payload, expires_milliseconds, state)
-                    VALUES(?, ?, ?, ?, ?, 0) ON CONFLICT(message_id) DO NOTHING
-                    """,
-                    [
-                        .text(command.messageID), .text(command.device.text), .text(command.name),
-                        .blob(command.payload), command.expiresAt.map { .integer($0.milliseconds) } ?? .null,
-                    ], doing: "keep a command")
-                let isNew = connection.changeCount > 0
-                try connection.run(
-                    "DELETE FROM command WHERE state = 2 AND id <= (SELECT max(id) FROM command) - ?",
-                    [.count(OutboxLimits.commandCountMax)], doing: "keep a command")
-                return isNew
-            }
-        }
-    }
-
-    public func beginCommand() throws(OutboxError) -> QueuedCommand? {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            let connection = contents.connection
-            return try connection.transaction(doing: "begin a command") { () throws(OutboxError) in
-                var command: QueuedCommand?
-                try connection.scan(
-                    """
-                    SELECT message_id, device, name, payload, expires_milliseconds FROM command WHERE state = 0
-                    ORDER BY id LIMIT 1
-                    """, doing: "begin a command"
-                ) { row in
-                    guard let device = DeviceID(row.text(1)) else { return false }
-                    command = QueuedCommand(
-                        messageID: row.text(0), device: device, name: row.text(2), payload: row.blob(3),
-                        expiresAt: row.isNull(4) ? nil : WallInstant(milliseconds: row.integer(4)))
-                    return false
-                }
-                guard let command else { return nil }
-                try connection.run(
-                    "UPDATE command SET state = 1 WHERE message_id = ?", [.text(command.messageID)],
-                    doing: "begin a command")
-                return command
-            }
-        }
-    }
-
-    public func endCommand(_ messageID: String, outcome: String) throws(OutboxError) {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            try contents.connection.run(
-                "UPDATE command SET state = 2, outcome = ? WHERE message_id = ?", [.text(outcome), .text(messageID)],
-                doing: "end a command")
-        }
     }
 }

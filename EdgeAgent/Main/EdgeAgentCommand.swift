@@ -74,6 +74,9 @@ enum EdgeAgentCommand {
             Terminal.line("next         \(seen.status.nextSequence)")
             Terminal.line("undeclared   \(seen.status.undeclaredCount) dropped records")
             if let last = seen.status.lastWallTime { Terminal.line("last commit  \(last)") }
+            for command in seen.commands {
+                Terminal.line("command      \(command.device) \(command.name): \(command.outcome)")
+            }
             for stored in seen.receipts {
                 for entry in Receipt(parsing: stored.bytes)?.entries ?? [] {
                     let records = entry.run.map(\.description) ?? "a batch"

@@ -10,8 +10,10 @@ struct GatewayReport {
     static let childrenNamedMax = 100
     /// The newest entries of receipts in one report.
     static let quarantineMax = 5
-    /// Characters of a quarantine entry's reason.
-    static let reasonLengthMax = 200
+    /// The last commands that came as messages from the cloud: there is no other way to tell how they ended.
+    static let commandsMax = 5
+    /// Characters of a reason, an outcome or a command's name.
+    static let textLengthMax = 200
 
     let store: any OutboxStore
     let drivers: [any SouthboundDriver]
@@ -33,6 +35,7 @@ struct GatewayReport {
                 "ids": .array(children.prefix(Self.childrenNamedMax).map { .string($0.text) }),
             ],
             "quarantine": .array(quarantine),
+            "commands": .array(commands),
         ]
         return report.serialized()
     }
@@ -48,7 +51,17 @@ struct GatewayReport {
             [
                 "time": .string(time.description),
                 "code": .string(entry.code.rawValue),
-                "reason": .string(String(entry.reason.prefix(Self.reasonLengthMax))),
+                "reason": .string(String(entry.reason.prefix(Self.textLengthMax))),
+            ]
+        }
+    }
+
+    private var commands: [JSONValue] {
+        ((try? store.endedCommands(countMax: Self.commandsMax)) ?? []).map { command in
+            [
+                "device": .string(command.device.text),
+                "name": .string(String(command.name.prefix(Self.textLengthMax))),
+                "outcome": .string(String(command.outcome.prefix(Self.textLengthMax))),
             ]
         }
     }

@@ -50,6 +50,10 @@ public protocol OutboxStore: AnyObject, Sendable {
 
     /// Notes how a command that was begun has ended.
     func endCommand(_ messageID: String, outcome: String) throws(OutboxError)
+
+    /// How the last commands ended, newest first. One that an earlier run had begun and not ended is among them, as
+    /// interrupted: whether it reached the device is not known, and it is not begun again.
+    func endedCommands(countMax: Int) throws(OutboxError) -> [EndedCommand]
 }
 
 /// What one commit keeps.
@@ -180,6 +184,20 @@ public struct QueuedCommand: Sendable, Equatable {
         self.name = name
         self.payload = payload
         self.expiresAt = expiresAt
+    }
+}
+
+/// What became of a command.
+public struct EndedCommand: Sendable, Equatable {
+    public let device: DeviceID
+    public let name: String
+    /// `executed`, `expired`, or what went wrong.
+    public let outcome: String
+
+    public init(device: DeviceID, name: String, outcome: String) {
+        self.device = device
+        self.name = name
+        self.outcome = outcome
     }
 }
 

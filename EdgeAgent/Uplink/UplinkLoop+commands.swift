@@ -188,6 +188,7 @@ extension UplinkLoop {
     }
 
     private func end(_ messageID: String, outcome: String) {
+        twin.changed(now: SystemTime.monotonic)
         do throws(OutboxError) {
             try store.endCommand(messageID, outcome: outcome)
         } catch {

@@ -12,6 +12,8 @@ public enum PlantedBug: String, CaseIterable, Sendable {
     case agentForgetsWhenSent
     /// The gateway acknowledges to the local broker before the outbox has the reading.
     case agentAcknowledgesBeforeDurable
+    /// The gateway's outbox commits, but the disk is not told to keep it.
+    case agentCommitsWithoutSync
     /// The gateway starts with an empty rule state, as if no fault were open.
     case agentForgetsRuleState
 

@@ -55,12 +55,13 @@ class RawDevice:
         if token is not None:
             self.login(token, keep_alive)
 
-    def login(self, token=None, keep_alive=60):
+    def login(self, token=None, keep_alive=60, clean=True):
         """CONNECT, without a password unless there is a token; the code of its answer."""
         user = f"localhost/{self.name}/?api-version=2021-04-12"
-        body = text("MQTT") + (b"\x04\xc2" if token else b"\x04\x82") + struct.pack(">H", keep_alive)
+        flags = 0x80 | (0x40 if token else 0) | (0x02 if clean else 0)
+        body = text("MQTT") + bytes([4, flags]) + struct.pack(">H", keep_alive)
         self.send(packet(0x10, body + text(self.name) + text(user) + (text(token) if token else b"")))
-        self.code = self.receive(CONNACK)[1]
+        self.session_present, self.code = self.receive(CONNACK)
         return self.code
 
     def send(self, raw):
@@ -109,6 +110,10 @@ class RawDevice:
         except Closed:
             return True
         return False
+
+    def quiet(self, seconds):
+        """Waits for that time; nothing may come meanwhile."""
+        assert not select.select([self.socket], [], [], seconds)[0]
 
     def has(self, kind):
         """Whether a packet of this kind has come by now; does not wait for one."""

@@ -549,6 +549,27 @@ def test_with_a_full_disk_local_messages_stay_with_the_broker_and_come_by_themse
             site.end(program)
 
 
+def test_an_agent_that_starts_on_a_full_disk_forwards_what_it_has_and_goes_on_when_there_is_room(site, tmp_path):
+    with small_disk(tmp_path / "disk", 24) as disk:
+        site.outbox = disk.path / "outbox.sqlite"
+        site.start_broker()
+        agent = site.start_agent()
+        broker_found(site, agent)
+        site.publish(50)
+        wait_until("50 readings in the outbox", lambda: site.kept() >= 50)
+        site.end(agent)
+        disk.fill()
+        agent = site.start_agent(name="agent-2")
+        site.start_hub("hub-2")
+        connected(agent)
+        wait_until("an empty outbox", lambda: site.kept() == 0)
+        assert set(range(1, 51)) <= set(Log(site.stage).numbers)
+        disk.free()
+        site.everything_arrives()
+        for program in reversed(list(site.stage.running)):
+            site.end(program)
+
+
 def puback_count(broker):
     """How many messages the agent acknowledged to the broker."""
     return broker.log_path.read_text().count("Received PUBACK from fieldline-plant")

@@ -27,6 +27,8 @@ class Site:
         stage.hub_command("device", "create", DEVICE, "--parent", "gw-1")
         self.config = self.write_config()
         self.agent = self.start_agent()
+        # From here on the broker keeps for the agent what it cannot deliver.
+        self.broker.wait_log("fieldline-plant 1 plant/+/state")
 
     def write_config(self):
         folder = self.stage.folder

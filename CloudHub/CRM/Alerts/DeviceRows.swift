@@ -29,9 +29,12 @@ final class DeviceRows: Sendable {
     private func resolve(_ device: DeviceID) async throws(DataverseClientError) -> UniqueID? {
         let text = device.text.cut(toUTF16: 100)
         let found = try await connector.client.rows(
-            Self.set, select: ["msdyn_iotdeviceid"],
-            filter: "msdyn_deviceid eq \(DataverseClient.quoted(text)) and statecode eq 0", orderBy: "createdon asc",
-            rowsMax: 1, doing: "find a device")
+            Self.set,
+            DataverseClient.Query(
+                select: ["msdyn_iotdeviceid"],
+                filter: "msdyn_deviceid eq \(DataverseClient.quoted(text)) and statecode eq 0",
+                orderBy: "createdon asc",
+                pageRows: 1), doing: "find a device")
         if let id = found.first?["msdyn_iotdeviceid"]?.stringValue.flatMap({ UniqueID($0) }) { return id }
         guard connector.configuration.createsDevices else { return nil }
         let id = CRMIdentity.device(hub: connector.configuration.hubID, device: device)

@@ -73,22 +73,51 @@ public final class DataverseClient: Sendable {
         }
     }
 
-    /// The first page of the rows that match.
-    ///
-    /// - Parameters:
-    ///   - filter: OData text, not yet percent-encoded.
-    ///   - rowsMax: 1 … 5000.
-    public func rows(
-        _ set: String, select: [String], filter: String, orderBy: String, rowsMax: Int, doing: String
-    ) async throws(DataverseClientError) -> [JSONValue] {
-        let query =
-            "$select=" + select.joined(separator: ",") + "&$filter=" + PercentEncoding.encode(filter) + "&$orderby="
-            + PercentEncoding.encode(orderBy)
-        let call = Call(.GET, set, nil, query: query, prefer: "odata.maxpagesize=\(rowsMax)", doing: doing)
-        guard let rows = try await send(call)?["value"]?.arrayValue else {
-            throw DataverseClientError(.unreadable("a list has no value member"), doing: doing, which: set)
+    /// Which rows to read, and how many at most.
+    public struct Query: Sendable {
+        public let select: [String]
+        /// OData text, not yet percent-encoded.
+        public let filter: String
+        public let orderBy: String
+        /// Rows in one answer. Range 1 … 5000.
+        public let pageRows: Int
+        /// Answers; what matches beyond them is left out.
+        public let pagesMax: Int
+
+        public init(select: [String], filter: String, orderBy: String, pageRows: Int, pagesMax: Int = 1) {
+            self.select = select
+            self.filter = filter
+            self.orderBy = orderBy
+            self.pageRows = pageRows
+            self.pagesMax = pagesMax
         }
-        return rows
+
+        fileprivate var text: String {
+            "$select=" + select.joined(separator: ",") + "&$filter=" + PercentEncoding.encode(filter) + "&$orderby="
+                + PercentEncoding.encode(orderBy)
+        }
+    }
+
+    /// The rows that match, in the query's order.
+    public func rows(
+        _ set: String, _ query: Query, doing: String
+    ) async throws(DataverseClientError) -> [JSONValue] {
+        var call = Call(
+            .GET, set, nil, query: query.text, prefer: "odata.maxpagesize=\(query.pageRows)", doing: doing)
+        var found: [JSONValue] = []
+        for _ in 0..<query.pagesMax {
+            let answer = try await send(call)
+            guard let rows = answer?["value"]?.arrayValue else {
+                throw DataverseClientError(.unreadable("a list has no value member"), doing: doing, which: set)
+            }
+            found += rows
+            // Of the address only the query is taken: the token goes nowhere but to the configured environment.
+            guard let next = answer?["@odata.nextLink"]?.stringValue, let start = next.firstIndex(of: "?") else {
+                break
+            }
+            call.query = String(next[next.index(after: start)...])
+        }
+        return found
     }
 
     /// A string literal for `$filter`.
@@ -189,7 +218,9 @@ public final class DataverseClient: Sendable {
         switch answer.status {
         case 401: return .unauthorized
         case 403: return .forbidden(detail)
-        case 404: return .notFound(detail)
+        case 404: return isAboutRow(detail) ? .notFound(detail) : .noSuchTable(detail)
+        // Not this request's fault.
+        case 408: return .server(status: 408, detail, retryAfter: answer.retryAfter)
         case 412: return .preconditionFailed(detail)
         case 429: return .throttled(detail, retryAfter: answer.retryAfter)
         case 500...599: return .server(status: answer.status, detail, retryAfter: answer.retryAfter)
@@ -198,8 +229,13 @@ public final class DataverseClient: Sendable {
         }
     }
 
+    /// ObjectDoesNotExist. The code may be missing, says the documentation.
+    private static func isAboutRow(_ error: ODataError) -> Bool {
+        error.code.lowercased() == "0x80040217" || (error.code.isEmpty && error.message.hasSuffix("Does Not Exist"))
+    }
+
     /// `Retry-After` in seconds; at most an hour is believed.
-    private static func wait(_ text: String?) -> Duration? {
+    static func wait(_ text: String?) -> Duration? {
         text.flatMap { Int64($0) }.map { .seconds(min(max($0, 0), 3600)) }
     }
 }

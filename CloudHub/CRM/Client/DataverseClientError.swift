@@ -11,7 +11,10 @@ public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConv
         case unauthorized
         /// 403: the application user lacks a privilege.
         case forbidden(ODataError)
+        /// 404: the row is not there, or one that it shall be bound to.
         case notFound(ODataError)
+        /// 404: the table is not there, or this is no Dataverse at all.
+        case noSuchTable(ODataError)
         /// 412: the row is there already, or has another version.
         case preconditionFailed(ODataError)
         /// 429, with how long to stay away.
@@ -40,8 +43,7 @@ public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConv
     public var isRetryable: Bool {
         switch problem {
         case .unreachable, .throttled, .server, .unreadable: true
-        case .tokenRefused(let status, _, _): status >= 500 || status == 429
-        case .unauthorized, .forbidden, .notFound, .preconditionFailed, .refused: false
+        case .tokenRefused, .unauthorized, .forbidden, .notFound, .noSuchTable, .preconditionFailed, .refused: false
         }
     }
 
@@ -50,7 +52,9 @@ public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConv
     private var sentence: String {
         switch problem {
         case .unreachable(let cause):
-            "the CRM cannot be reached (\(cause)); it is tried again, nothing is lost"
+            "the CRM cannot be reached (\(cause)); check its url and the network; it is tried again, nothing is lost"
+        case .tokenRefused(let status, "", _):
+            "the token endpoint answered \(status) without saying why; check the token url"
         case .tokenRefused(let status, let error, let description):
             "the token endpoint refused the hub's client credentials with \(status) \(error): \(description); check the "
                 + "client id, the secret and its end date"
@@ -58,14 +62,17 @@ public struct DataverseClientError: Error, Sendable, Equatable, CustomStringConv
             "the CRM refused a fresh token; check that the application user exists in this environment and is enabled"
         case .forbidden(let error):
             "the application user lacks a privilege: \(error); give it a security role for the IoT tables"
-        case .notFound(let error): "there is no such row or table: \(error)"
+        case .notFound(let error): "there is no such row: \(error)"
+        case .noSuchTable(let error):
+            "the CRM has no such table: \(error); check its url, and that Connected Field Service is installed there"
         case .preconditionFailed(let error): "the row changed or exists already: \(error)"
         case .throttled(let error, let wait):
             "the CRM limits requests: \(error)"
                 + (wait.map { "; trying again in \($0.millisecondsClamped / 1000) s" } ?? "")
         case .server(let status, let error, _): "the CRM failed with status \(status): \(error); it is tried again"
         case .refused(let status, let error): "the CRM refused the row with status \(status): \(error)"
-        case .unreadable(let cause): "the CRM's answer cannot be read: \(cause)"
+        case .unreadable(let cause):
+            "the CRM's answer cannot be read: \(cause); check that its url leads to Dataverse; it is tried again"
         }
     }
 }

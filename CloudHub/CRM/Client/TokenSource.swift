@@ -28,7 +28,8 @@ actor TokenSource {
         let task = pending ?? Task { await self.request() }
         pending = task
         let result = await task.value
-        pending = nil
+        // Somebody may have begun another one since.
+        if pending == task { pending = nil }
         return try result.get()
     }
 
@@ -47,20 +48,34 @@ actor TokenSource {
         do {
             let response = try await http.execute(request, timeout: TimeAmount(configuration.requestTimeLimit))
             let body = try await response.body.collect(upTo: 64 << 10)
-            return keep(try? JSONValue(parsing: body.readableBytesView), status: Int(response.status.code))
+            let answer = try? JSONValue(parsing: body.readableBytesView)
+            let status = Int(response.status.code)
+            guard status == 200 else {
+                let wait = DataverseClient.wait(response.headers.first(name: "Retry-After"))
+                return .failure(failure(Self.refusal(answer, status: status, retryAfter: wait)))
+            }
+            return keep(answer)
         } catch {
             return .failure(failure(.unreachable("\(error)")))
         }
     }
 
-    private func keep(_ answer: JSONValue?, status: Int) -> Result<Secret, DataverseClientError> {
-        guard status == 200 else {
-            return .failure(
-                failure(
-                    .tokenRefused(
-                        status: status, error: answer?["error"]?.stringValue ?? "",
-                        description: String((answer?["error_description"]?.stringValue ?? "").prefix(500)))))
+    private static func refusal(
+        _ answer: JSONValue?, status: Int, retryAfter: Duration?
+    ) -> DataverseClientError.Problem {
+        let error = String((answer?["error"]?.stringValue ?? "").prefix(100))
+        // One line: Entra breaks it before its trace id.
+        let description = (answer?["error_description"]?.stringValue ?? "").prefix(500)
+            .split { $0.isNewline }.joined(separator: " ")
+        switch status {
+        case 429: return .throttled(ODataError(code: error, message: description), retryAfter: retryAfter)
+        case 500...:
+            return .server(status: status, ODataError(code: error, message: description), retryAfter: retryAfter)
+        default: return .tokenRefused(status: status, error: error, description: description)
         }
+    }
+
+    private func keep(_ answer: JSONValue?) -> Result<Secret, DataverseClientError> {
         guard let text = answer?["access_token"]?.stringValue, !text.isEmpty, text.utf8.count <= 16 << 10,
             let seconds = answer?["expires_in"]?.int64Value, seconds > 0
         else { return .failure(failure(.unreadable("the token endpoint's answer has no access_token and expires_in"))) }

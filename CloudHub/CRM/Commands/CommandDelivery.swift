@@ -6,6 +6,8 @@ import Synchronization
 /// Takes command rows to devices, each at most once, and writes how they ended.
 final class CommandDelivery: Sendable {
     static let rowsAtOnce = 500
+    /// Answers that one look takes: the rows of queued commands stay in progress and must not hide newer ones.
+    static let pagesMax = 8
     /// Commands on their way at once; more wait in the CRM.
     static let underWayMax = 256
     /// Commands in devices' queues that are remembered; when there are more, the queue is asked about each again.
@@ -34,8 +36,10 @@ final class CommandDelivery: Sendable {
         guard !connector.isPaused else { return [] }
         do throws(DataverseClientError) {
             let rows = try await connector.client.rows(
-                CommandRow.set, select: CommandRow.select, filter: CommandRow.filter, orderBy: "createdon asc",
-                rowsMax: Self.rowsAtOnce, doing: "look for commands")
+                CommandRow.set,
+                DataverseClient.Query(
+                    select: CommandRow.select, filter: CommandRow.filter, orderBy: "createdon asc",
+                    pageRows: Self.rowsAtOnce, pagesMax: Self.pagesMax), doing: "look for commands")
             connector.succeeded()
             return rows.compactMap { CommandRow($0) }.filter { take($0.id) }
         } catch {

@@ -45,6 +45,8 @@ struct Verbs: Sendable {
             case "monitor": return try await monitor(request, send: send)
             case "sign-in": return .done(try await signInLink(request))
             case "fault.list": return .done(try await listFaults(request))
+            case "fault.dead-letters": return .done(try await listDeadLetters(request))
+            case "fault.retry": return .done(try await retryDeadLetters(request))
             case "rule.list": return .done(try hub(request).rules)
             case "backup": return .done(try await backup(request))
             default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)
@@ -59,8 +61,9 @@ struct Verbs: Sendable {
     /// The running hub, or the reason why the verb cannot be done without one.
     func hub(_ request: ControlRequest) throws(ControlError) -> RunningHub {
         guard let running else {
+            let command = request.verb.replacing(".", with: " ")
             throw ControlError(
-                "'\(request.verb)' needs a running hub, and none holds \(directory.path); "
+                "'\(command)' needs a running hub, and none holds \(directory.path); "
                     + "start it with: cloud-hub serve --data \(directory.path)")
         }
         return running

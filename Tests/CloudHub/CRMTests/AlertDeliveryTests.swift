@@ -138,6 +138,65 @@ import Testing
         }
     }
 
+    /// Answers that are lost after the desk has done its work are the ones that could double an alert.
+    @Test(arguments: DeskTrouble.Kind.allCases.filter { $0 != .noSuchTable }, [1, 3])
+    func whateverGoesWrongOnTheWayThereIsOneAlertInTheEnd(_ kind: DeskTrouble.Kind, times: Int) async throws {
+        try await withBoth { live, hub in
+            hub.start()
+            try await hub.report(.thermostat(.raised, 1))
+            _ = try await eventually("the first alert") {
+                try await live.desk.alert(HubSide.alertID(.thermostat(.raised, 1)))
+            }
+            live.trouble.meet(kind, times, .writes)
+            let second = FaultTransition.thermostat(.raised, 2, device: "thermostat-2")
+            try await hub.report(second, .thermostat(.cleared, 1))
+            _ = try await eventually("an empty queue", within: .seconds(30)) {
+                try await hub.faults.queueStatus().waiting == 0 ? true : nil
+            }
+            #expect(live.trouble.remaining == 0)
+            #expect(try await live.desk.alerts(limit: 10).count == 2)
+            #expect(try await live.desk.alerts(.open, limit: 10).map(\.id) == [HubSide.alertID(second)])
+            let caller = try await DeskCaller(live)
+            let devices = try await caller.call("GET", "msdyn_iotdevices?$select=msdyn_deviceid").json
+            #expect(devices?["value"]?.arrayValue?.count == 2)
+            #expect(try await hub.faults.deadLetters(limit: 1).isEmpty)
+            _ = try await eventually("good health") { hub.connector.health == .healthy ? true : nil }
+        }
+    }
+
+    @Test(arguments: [DeskTrouble.Kind.failsBefore, .garbageBefore, .hangsAfter])
+    func aTokenEndpointInTroubleIsWaitedFor(_ kind: DeskTrouble.Kind) async throws {
+        try await withBoth { live, hub in
+            live.trouble.meet(kind, 2)
+            hub.start()
+            try await hub.report(.thermostat(.raised))
+            let sentence = try await eventually("the connector waits") { () -> String? in
+                if case .waiting(let sentence) = hub.connector.health { sentence } else { nil }
+            }
+            #expect(sentence.hasPrefix("could not get a token ("))
+            #expect(!sentence.contains("secret"), "nobody need look at the credentials")
+            _ = try await eventually("the alert", within: .seconds(20)) {
+                try await live.desk.alert(HubSide.alertID(.thermostat(.raised)))
+            }
+        }
+    }
+
+    @Test func anEnvironmentWithoutTheTablesIsNamedAndNothingIsDropped() async throws {
+        try await withBoth { live, hub in
+            hub.start()
+            try await hub.report(.thermostat(.raised))
+            _ = try await eventually("the alert") { try await live.desk.alert(HubSide.alertID(.thermostat(.raised))) }
+            live.trouble.meet(.noSuchTable, 3)
+            try await hub.report(.thermostat(.cleared))
+            let sentence = try await eventually("the health alarm") { () -> String? in
+                if case .needsAttention(let sentence) = hub.connector.health { sentence } else { nil }
+            }
+            #expect(sentence.hasSuffix("check its url, and that Connected Field Service is installed there"))
+            #expect(try await hub.faults.queueStatus().waiting == 1)
+            #expect(try await hub.faults.deadLetters(limit: 1).isEmpty)
+        }
+    }
+
     @Test func aWrongSecretIsNamedAndNothingIsLost() async throws {
         try await withBoth(secret: "not the secret at all, but long enough") { live, hub in
             hub.start()

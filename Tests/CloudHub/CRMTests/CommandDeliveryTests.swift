@@ -148,6 +148,18 @@ import Testing
         }
     }
 
+    @Test func queuedCommandsDoNotHideNewerOnes() async throws {
+        let probe = DispatcherProbe(isOnline: false)
+        try await withBoth(probe) { live, hub, alert in
+            for _ in 0..<501 { try await live.desk.createCommand("Reset Thermostat", on: alert, by: "ann") }
+            hub.start()
+            _ = try await eventually("all messages", within: .seconds(30)) { probe.waiting.count == 501 ? true : nil }
+            let newest = try await live.desk.createCommand("Notification", on: alert, by: "ann")
+            _ = try await eventually("the newest") { probe.waiting.contains(newest) ? true : nil }
+            #expect(probe.calls.count == 502)
+        }
+    }
+
     @Test func aCommandThatNeverGotIntoTheQueueIsQueuedOnceAfterARestart() async throws {
         let probe = DispatcherProbe(isOnline: false)
         try await withBoth(probe) { live, hub, alert in

@@ -62,15 +62,31 @@ import Testing
         #expect(pace.isPaused(now: now))
     }
 
+    @Test func callsThatFailTogetherCountAsOne() {
+        var random = SeededRandom(seed: 1)
+        var pace = ConnectorPace()
+        let now = MonotonicInstant(nanoseconds: 0)
+        for _ in 0..<8 {
+            let verdict = pace.failed(error(.unreachable("x")), attempts: 0, now: now, using: &random)
+            guard case .again(let wait) = verdict else {
+                Issue.record("it must be tried again")
+                continue
+            }
+            #expect(wait <= .milliseconds(500))
+        }
+        #expect(!pace.isPaused(now: now + .milliseconds(500)))
+    }
+
     @Test func waitsStayWithinTheirBounds() {
         for seed: UInt64 in 0..<50 {
             var random = SeededRandom(seed: seed)
             var pace = ConnectorPace()
-            let now = MonotonicInstant(nanoseconds: 0)
+            var now = MonotonicInstant(nanoseconds: 0)
             for _ in 0..<12 {
                 let verdict = pace.failed(error(.unreachable("x")), attempts: 0, now: now, using: &random)
                 guard case .again(let wait) = verdict else { continue }
                 #expect(wait >= .milliseconds(250) && wait <= .seconds(30), "seed \(seed)")
+                now = now + wait
             }
         }
     }

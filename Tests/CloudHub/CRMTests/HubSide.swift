@@ -38,7 +38,8 @@ final class HubSide: Sendable {
             DataverseConfiguration(
                 baseURL: desk.origin, tokenURL: "\(desk.origin)/\(credentials.tenant)/oauth2/v2.0/token",
                 clientID: credentials.clientID,
-                clientSecret: secret.map { Secret($0.utf8) } ?? credentials.clientSecret),
+                clientSecret: secret.map { Secret($0.utf8) } ?? credentials.clientSecret,
+                requestTimeLimit: .seconds(1)),
             http: http, now: monotonic)
         var log = Logger(label: "connector")
         log.logLevel = .critical

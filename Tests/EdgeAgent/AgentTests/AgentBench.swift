@@ -86,12 +86,12 @@ final class AgentBench {
     /// A file on the agent's own disk, seen from outside its namespace.
     func onDisk(_ name: String) -> String { "/proc/\(agent?.processID ?? 0)/root\(folder)/disk/\(name)" }
 
-    /// Sends readings to the plant's broker, twenty a message, as another device's.
-    func publishBacklog(readings: Int) throws {
+    /// Sends readings to the plant's broker, twenty a message, as another device's by default.
+    func publishBacklog(readings: Int, device: String = "thermostat-2") throws {
         let message = (1...20).map { "\"metric-with-a-long-name-to-fill-the-disk-\($0)\":\($0)" }.joined(separator: ",")
         _ = try plant.client(
             "mosquitto_pub",
-            ["-q", "1", "-t", "plant/thermostat-2/state", "-m", "{\(message)}", "--repeat", "\(readings / 20)"])
+            ["-q", "1", "-t", "plant/\(device)/state", "-m", "{\(message)}", "--repeat", "\(readings / 20)"])
     }
 
     func log() -> String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
@@ -138,6 +138,12 @@ final class AgentBench {
                 "-t", HubTopics.child(child, HubTopics.methodRequest(name: name, rid: rid)), "-e",
                 HubTopics.child(child, HubTopics.methodResponse(status: status, rid: rid)), "-m", payload, "-W", "10",
             ])
+    }
+
+    /// Answers the first request for the twin, as the hub would.
+    func answerTwin(_ body: String) throws {
+        let topic = HubTopics.twinResponse(rid: "twin-1", status: 200, version: nil)
+        try hub.client("mosquitto_pub", ["-q", "1", "-t", topic, "-m", body])
     }
 
     private var configuration: String {

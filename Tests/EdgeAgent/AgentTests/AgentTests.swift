@@ -1,5 +1,6 @@
 import BrokerKit
 import Foundation
+import HubContract
 import Primitives
 import Telemetry
 import Testing
@@ -87,6 +88,35 @@ import Testing
         let last = try #require(sequences.max())
         #expect(sequences == Set(1...last), "every sequence has reached the hub")
         #expect(batches.allSatisfy { $0.dropped.isEmpty })
+    }
+
+    /// The thermostat is not there, so the command is under way until it expires, or until the agent is killed.
+    @Test func commandInterruptedByAKillIsNotSentAgainAndItsEndIsTold() throws {
+        let bench = try AgentBench()
+        let orders = "plant/thermostat-1/cmd/reset"
+        try bench.plant.collect(orders, as: "orders")
+        try bench.startAgent()
+        try bench.publishBacklog(readings: 20, device: "thermostat-1")
+        try bench.waitForRecord("the thermostat is known") {
+            if case .reading(let reading) = $0 { reading.device == AgentBench.thermostat } else { false }
+        }
+        let bag = PropertyBag([PropertyBag.Entry("$.mid", "reset-1"), PropertyBag.Entry("method-name", "Reset")])
+        let topic = HubTopics.child(
+            AgentBench.thermostat, HubTopics.cloudToDevice(to: HubIdentity(AgentBench.thermostat), bag: bag))
+        try bench.hub.client("mosquitto_pub", ["-q", "1", "-t", topic, "-m", "{}"])
+        #expect(try bench.plant.collected(as: "orders", filter: orders, count: 1).count == 1)
+        #expect(bench.endAgent(SIGKILL) == 128 + SIGKILL)
+
+        try bench.hub.collect("$iothub/twin/PATCH/#", as: "twin")
+        try bench.startAgent()
+        try bench.hub.client("mosquitto_pub", ["-q", "1", "-t", topic, "-m", "{}"])
+        try waitUntil("the repetition is known") { bench.log().contains("a command came again and is not repeated") }
+        try bench.answerTwin(#"{"desired":{"$version":1},"reported":{"$version":1}}"#)
+        let report = try bench.hub.collected(as: "twin", filter: "$iothub/twin/PATCH/#", count: 1).joined()
+        let command = #"{"device":"thermostat-1","name":"Reset","outcome":"interrupted: the agent ended while it ran"}"#
+        #expect(report.contains(command), "\(report)")
+        #expect(bench.endAgent(SIGTERM) == 0)
+        #expect(try bench.plant.collected(as: "orders", filter: orders, count: 1, seconds: 1).isEmpty)
     }
 
     @Test func hubThatIsDownAtTheStartIsWaitedFor() throws {

@@ -12,7 +12,7 @@ final class MemoryOutbox: OutboxStore {
         var kept: [String: [UInt8]] = [:]
         var wall: WallInstant?
         var receipts: [StoredReceipt] = []
-        var commands: [(command: QueuedCommand, state: Int)] = []
+        var commands: [(command: QueuedCommand, state: Int, outcome: String)] = []
 
         var storedBytes: Int { rows.values.reduce(0) { $0 + $1.quotaBytes } }
     }
@@ -101,7 +101,7 @@ final class MemoryOutbox: OutboxStore {
             guard !contents.commands.contains(where: { $0.command.messageID == command.messageID }) else {
                 return false
             }
-            contents.commands.append((command, 0))
+            contents.commands.append((command, 0, ""))
             return true
         }
     }
@@ -118,6 +118,15 @@ final class MemoryOutbox: OutboxStore {
         contents.withLock { contents in
             guard let index = contents.commands.firstIndex(where: { $0.command.messageID == messageID }) else { return }
             contents.commands[index].state = 2
+            contents.commands[index].outcome = outcome
+        }
+    }
+
+    func endedCommands(countMax: Int) -> [EndedCommand] {
+        contents.withLock { contents in
+            contents.commands.filter { $0.state == 2 }.suffix(countMax).reversed().map {
+                EndedCommand(device: $0.command.device, name: $0.command.name, outcome: $0.outcome)
+            }
         }
     }
 }

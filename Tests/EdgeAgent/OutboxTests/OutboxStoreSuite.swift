@@ -161,7 +161,10 @@ import Testing
             #expect(try !store.keepCommand(command))
             #expect(try store.beginCommand() == command)
             #expect(try store.beginCommand() == nil)
+            #expect(try store.endedCommands(countMax: 5).isEmpty)
             try store.endCommand("m-1", outcome: "executed")
+            let ended = EndedCommand(device: command.device, name: command.name, outcome: "executed")
+            #expect(try store.endedCommands(countMax: 5) == [ended])
             #expect(try !store.keepCommand(command), "a repetition is known after it ended, too")
             #expect(try store.beginCommand() == nil)
         }

@@ -12,10 +12,13 @@ public final class LiveDesk: Sendable {
     public let desk: ServiceDesk
     public let origin: String
     public let port: Int
+    /// Makes requests fail, on demand.
+    public let trouble: DeskTrouble
     private let server: Task<Void, any Error>
 
-    private init(desk: ServiceDesk, port: Int, server: Task<Void, any Error>) {
+    private init(desk: ServiceDesk, port: Int, trouble: DeskTrouble, server: Task<Void, any Error>) {
         self.desk = desk
+        self.trouble = trouble
         self.port = port
         self.server = server
         origin = "http://127.0.0.1:\(port)"
@@ -31,6 +34,8 @@ public final class LiveDesk: Sendable {
         let desk = try ServiceDesk(
             DeskConfiguration(folder: folder, tokenLifetime: tokenLifetime, now: now), log: log)
         let router = Router()
+        let trouble = DeskTrouble()
+        router.add(middleware: TroubleMiddleware(trouble: trouble))
         desk.addRoutes(to: router)
         let (ports, found) = AsyncStream<Int>.makeStream()
         var configuration = ApplicationConfiguration(address: .hostname("127.0.0.1", port: port))
@@ -50,7 +55,7 @@ public final class LiveDesk: Sendable {
             try await server.value
             throw CancellationError()
         }
-        return LiveDesk(desk: desk, port: bound, server: server)
+        return LiveDesk(desk: desk, port: bound, trouble: trouble, server: server)
     }
 
     /// Closes the socket and the database; the files stay.
