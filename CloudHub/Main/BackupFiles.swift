@@ -73,6 +73,7 @@ enum BackupFiles {
     }
 
     private static func check(_ source: DataDirectory) throws {
+        try source.demandAccess()
         guard source.isSetUp else {
             throw CommandFailure.failed("\(source.path) is no backup of a hub: it holds no hub.sqlite")
         }

@@ -27,6 +27,12 @@ struct DataDirectory: Sendable {
         }
     }
 
+    /// - Throws: when the directory is there, but this user may not look into it.
+    func demandAccess() throws(CommandFailure) {
+        guard access(path, R_OK | X_OK) != 0, errno == EACCES else { return }
+        throw .failed("\(path) is closed to this user; run this as the user that the hub runs as, or with sudo")
+    }
+
     /// Whether a hub ever set itself up here.
     var isSetUp: Bool { access(hubDatabase, F_OK) == 0 }
 

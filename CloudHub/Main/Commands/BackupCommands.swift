@@ -9,7 +9,7 @@ struct BackupCommand: AsyncParsableCommand {
         commandName: "backup", abstract: "Copies everything the hub has into a new directory, while it runs.",
         discussion: "The copy holds keys: keep it as safe as the data directory itself.")
     @OptionGroup var common: CommonOptions
-    @Option(help: "The directory to make; it must not exist.")
+    @Option(help: ArgumentHelp("The directory to make; it must not exist.", valueName: "dir"))
     var to: String
 
     func run() async throws {
@@ -24,7 +24,7 @@ struct RestoreCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "restore", abstract: "Puts a backup into a data directory that does not exist or is empty.")
     @OptionGroup var common: CommonOptions
-    @Option(help: "The directory that backup made.")
+    @Option(help: ArgumentHelp("The directory that backup made.", valueName: "dir"))
     var from: String
 
     func run() throws {

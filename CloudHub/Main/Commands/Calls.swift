@@ -24,6 +24,7 @@ struct HubCall: Sendable {
     func stream(
         _ verb: String, _ arguments: JSONObject, receive: (JSONValue) -> Bool, done: (JSONValue) -> Void = { _ in }
     ) async throws {
+        try directory.demandAccess()
         guard directory.isSetUp else {
             throw CommandFailure.failed(
                 "\(directory.path) holds no hub data; start a hub there first: cloud-hub serve --data \(directory.path)"

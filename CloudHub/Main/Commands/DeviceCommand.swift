@@ -17,13 +17,18 @@ struct DeviceCommand: AsyncParsableCommand {
         var id: String
         @Flag(help: "The device is a gateway and speaks for its children.")
         var gateway = false
-        @Option(help: "The gateway that speaks for this device.")
+        @Option(help: ArgumentHelp("The gateway that speaks for this device.", valueName: "id"))
         var parent: String?
-        @Option(help: "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.")
+        @Option(
+            help: ArgumentHelp(
+                "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.", valueName: "hex"))
         var thumbprint: String?
-        @Option(help: "A second thumbprint that is good as well, so that the certificate can be exchanged.")
+        @Option(
+            help: ArgumentHelp(
+                "A second thumbprint that is good as well, so that the certificate can be exchanged.",
+                valueName: "hex"))
         var secondaryThumbprint: String?
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func validate() throws {
@@ -46,7 +51,7 @@ struct DeviceCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists the devices.")
         @OptionGroup var common: CommonOptions
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func run() async throws {
@@ -61,7 +66,7 @@ struct DeviceCommand: AsyncParsableCommand {
         @OptionGroup var common: CommonOptions
         @Argument(help: "The device's id.")
         var id: String
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func run() async throws {
@@ -89,11 +94,11 @@ struct DeviceCommand: AsyncParsableCommand {
         @OptionGroup var common: CommonOptions
         @Argument(help: "The device's id.")
         var id: String
-        @Option(help: "The message's text.")
+        @Option(help: ArgumentHelp("The message's text.", valueName: "text"))
         var body = ""
-        @Option(help: "The message id; made when left out.")
+        @Option(help: ArgumentHelp("The message id; made when left out.", valueName: "id"))
         var messageID: String?
-        @Option(help: "An application property, name=value; may be given often.")
+        @Option(help: ArgumentHelp("An application property; may be given often.", valueName: "name=value"))
         var property: [String] = []
         @Option(help: "Seconds until the message expires, 1 to 172800.")
         var seconds = 3600

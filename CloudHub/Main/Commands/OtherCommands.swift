@@ -10,11 +10,11 @@ struct ConnectionStringCommand: AsyncParsableCommand {
         abstract: "Prints one connection string: of a policy for services, or of a device.",
         discussion: "The string holds a key. A warning, if there is one, goes to standard error.")
     @OptionGroup var common: CommonOptions
-    @Option(help: "The shared access policy (default: iothubowner).")
+    @Option(help: ArgumentHelp("The shared access policy (default: iothubowner).", valueName: "name"))
     var policy: String?
-    @Option(help: "The device.")
+    @Option(help: ArgumentHelp("The device.", valueName: "id"))
     var device: String?
-    @Option(help: "A module of the device.")
+    @Option(help: ArgumentHelp("A module of the device.", valueName: "id"))
     var module: String?
 
     func validate() throws {
@@ -60,8 +60,15 @@ struct SignInCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "sign-in", abstract: "Prints a link that opens the pages once, within fifteen minutes.")
     @OptionGroup var common: CommonOptions
-    @Option(help: "The name that stands in the audit for what is done after signing in.")
+    @Option(
+        help: ArgumentHelp("The name that stands in the audit for what is done after signing in.", valueName: "name"))
     var user = "operator"
+
+    func validate() throws {
+        guard (1...100).contains(user.count) else {
+            throw ValidationError("--user has \(user.count) characters; it must have 1 to 100.")
+        }
+    }
 
     func run() async throws {
         let link = try await HubCall(directory: common.directory).result("sign-in", ["user": .string(user)])
@@ -77,7 +84,7 @@ struct FaultCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists the open faults, newest first.")
         @OptionGroup var common: CommonOptions
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func run() async throws {
@@ -93,7 +100,7 @@ extension FaultCommand {
         static let configuration = CommandConfiguration(
             abstract: "Lists the alerts that the service desk refused, with its words.")
         @OptionGroup var common: CommonOptions
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func run() async throws {
@@ -125,7 +132,7 @@ struct RuleCommand: AsyncParsableCommand {
     struct List: AsyncParsableCommand {
         static let configuration = CommandConfiguration(abstract: "Lists the rules of the running hub.")
         @OptionGroup var common: CommonOptions
-        @Option(help: "How to print it: table or json.")
+        @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func run() async throws {

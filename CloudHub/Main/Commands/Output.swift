@@ -8,7 +8,7 @@ enum OutputFormat: String, ExpressibleByArgument, CaseIterable {
 
 /// Options that every command of the hub takes.
 struct CommonOptions: ParsableArguments {
-    @Option(help: "The hub's data directory.")
+    @Option(help: ArgumentHelp("The hub's data directory.", valueName: "dir"))
     var data = DataDirectory.defaultPath
 
     var directory: DataDirectory { DataDirectory(path: data) }

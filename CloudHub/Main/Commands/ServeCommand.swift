@@ -10,18 +10,28 @@ struct ServeCommand: AsyncParsableCommand {
         commandName: "serve", abstract: "Runs the hub until SIGTERM.",
         discussion: """
             An empty data directory is set up first: keys, certificates, databases. Later starts change nothing. When \
-            every listener accepts, one line beginning 'cloud-hub ready' is printed.
+            every listener accepts, one line beginning 'cloud-hub ready' is printed. SIGTERM stops the hub; SIGHUP makes \
+            it look at its certificate files.
             """)
     @OptionGroup var common: CommonOptions
-    @Option(help: "The name that devices call the hub by (default: localhost, or the name of the last start).")
+    @Option(
+        help: ArgumentHelp(
+            "The name that devices call the hub by (default: localhost, or the name of the last start).",
+            valueName: "name"))
     var hostname: String?
-    @Option(help: "Where devices connect by MQTT, HOST:PORT (default: 127.0.0.1:8883).")
+    @Option(help: ArgumentHelp("Where devices connect by MQTT (default: 127.0.0.1:8883).", valueName: "host:port"))
     var mqtt: String?
-    @Option(help: "Where services and pages are served by HTTPS, HOST:PORT (default: 127.0.0.1:443).")
+    @Option(
+        help: ArgumentHelp(
+            "Where services and pages are served by HTTPS (default: 127.0.0.1:443).", valueName: "host:port"))
     var https: String?
-    @Option(help: "Where pages are served by plain HTTP, on a loopback address only (default: 127.0.0.1:8088).")
+    @Option(
+        help: ArgumentHelp(
+            "Where pages are served by plain HTTP, on a loopback address only (default: 127.0.0.1:8088).",
+            valueName: "host:port"))
     var http: String?
-    @Option(help: "A configuration file; Deploy/config/cloud-hub.toml explains every key.")
+    @Option(
+        help: ArgumentHelp("A configuration file; Deploy/config/cloud-hub.toml explains every key.", valueName: "file"))
     var config: String?
     @Flag(help: "Do not run the connector: faults wait, and no command reaches a device.")
     var withoutConnector = false

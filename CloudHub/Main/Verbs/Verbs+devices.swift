@@ -67,6 +67,7 @@ extension Verbs {
     func sendToDevice(_ request: ControlRequest) async throws -> JSONValue {
         let id = try deviceID(request)
         let hub = try hub(request)
+        guard registry.device(id) != nil else { throw noDevice(id) }
         var bag = PropertyBag()
         for pair in request.arguments["properties"]?.arrayValue ?? [] {
             let parts = (pair.stringValue ?? "").split(separator: "=", maxSplits: 1).map(String.init)

@@ -61,8 +61,9 @@ struct Verbs: Sendable {
     /// The running hub, or the reason why the verb cannot be done without one.
     func hub(_ request: ControlRequest) throws(ControlError) -> RunningHub {
         guard let running else {
+            let command = request.verb.replacing(".", with: " ")
             throw ControlError(
-                "'\(request.verb)' needs a running hub, and none holds \(directory.path); "
+                "'\(command)' needs a running hub, and none holds \(directory.path); "
                     + "start it with: cloud-hub serve --data \(directory.path)")
         }
         return running
