@@ -5,8 +5,9 @@ SWIFT ?= swift
 CONFIG ?= debug
 BUILD := $(SWIFT) build -c $(CONFIG)
 VENV := .venv
+BOARD := .build/board
 
-.PHONY: demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools clean-venv
+.PHONY: agent demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools clean-venv
 
 demo: setup tools
 	$(BUILD) --product cloud-hub
@@ -16,13 +17,13 @@ demo: setup tools
 # The whole suite: unit and golden tests, then the black-box tests on real parts.
 test: setup tools venv
 	$(BUILD) --build-tests
-	Tests/Support/run-suites $(CONFIG)
+	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)"
 	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
 
 # The subset for working: everything in one process, no venv, no program started but local brokers.
 test-fast: setup tools
 	$(BUILD) --build-tests
-	Tests/Support/run-suites $(CONFIG) '^[B-Z]'
+	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)" '^([B-Z]|AgentConfig)'
 
 lint: setup-lint
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
@@ -33,12 +34,17 @@ lint: setup-lint
 format:
 	$(SWIFT) format --in-place --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
 
+# The gateway's program as it goes to a board, $(BOARD)/release/edge-agent: Swift's libraries inside, no symbols, nothing
+# that only a debugger or a plug-in could want.
+agent: setup
+	$(SWIFT) build -c release --product edge-agent --scratch-path $(BOARD) --static-swift-stdlib \
+		-Xswiftc -use-ld=lld -Xlinker --no-export-dynamic -Xlinker -s
+
 # Figures and ratios against a peer in the same run; never fails for being slow.
-bench: setup tools
+bench: setup tools agent
 	$(SWIFT) build -c release --product cloud-hub
-	$(SWIFT) build -c release --product edge-agent
 	$(SWIFT) build -c release --product hub-bench
-	python3 Tests/Benchmarks/bench.py --programs "$$($(SWIFT) build -c release --show-bin-path)"
+	python3 Tests/Benchmarks/bench.py --programs "$$($(SWIFT) build -c release --show-bin-path)" --agent $(BOARD)/release/edge-agent
 
 # Hour-long loops: the kill tests with many more rounds, the fuzzer for an hour.
 soak: setup tools venv
@@ -68,4 +74,5 @@ build: setup
 
 venv: setup
 	Tests/Support/setup venv
+	Tests/Support/setup browser
 	Tests/Support/venv $(VENV)

@@ -216,6 +216,9 @@ let package = Package(
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
+        tests(
+            "LiveState", "Tests/CloudHub/LiveStateTests",
+            ["LiveState", "EventLog", "Primitives", "Telemetry", "SQLiteHubStore", "HubTestSupport"]),
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",

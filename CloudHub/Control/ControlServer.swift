@@ -20,13 +20,14 @@ public final class ControlServer: Sendable {
 
     /// Listens at `path` (mode 0600) and answers every call with `verb`.
     ///
+    /// The folder is its owner's alone: until its mode is set, the folder's keeps others from the socket. (The process's
+    /// umask would reach files that other threads make meanwhile.)
+    ///
     /// The caller holds the data directory's lock, so a socket file that is there already is a dead hub's and is replaced.
     public static func start(
         path: String, group: any EventLoopGroup, verb: @escaping ControlVerb
     ) async throws -> ControlServer {
         guard UnixAddress(path) != nil else { throw UnixAddress.tooLong(path) }
-        let previous = umask(0o177)
-        defer { umask(previous) }
         let channel = try await ServerBootstrap(group: group)
             .serverChannelOption(.backlog, value: 16)
             .childChannelInitializer { channel in
@@ -36,6 +37,7 @@ public final class ControlServer: Sendable {
             }
             .bind(unixDomainSocketPath: path, cleanupExistingSocketFile: true)
             .get()
+        guard chmod(path, 0o600) == 0 else { throw IOError(errnoCode: errno, reason: "chmod of the control socket") }
         return ControlServer(channel: channel)
     }
 

@@ -38,30 +38,32 @@ public enum EventChunk {
     /// What `originEntry` was made from.
     static func origin(inEntry entry: [UInt8]) -> EventOrigin? {
         entry.withUnsafeBytes { bytes in
-            var reader = Reader(
-                bytes: bytes, row: Row(partition: 0, baseOffset: 0, enqueuedAt: WallInstant(milliseconds: 0)))
-            _ = try? reader.next(from: 0)
-            return reader.origins.first
+            let row = Row(partition: 0, baseOffset: 0, enqueuedAt: WallInstant(milliseconds: 0))
+            return try? Reader(bytes: bytes, row: row).origin(in: 5..<bytes.count)
         }
     }
 
-    /// Reads the events of a chunk in order, from the one with `offset` on.
+    /// Shows the events of a chunk in order, from the one with `offset` on, and adds those that are wanted to `run`.
     ///
-    /// - Returns: at most `eventsMax`, and no more than fit `bytesMax` of bodies and bags, but always the first.
+    /// Stops when `run` holds `eventsMax` events, or `bytesMax` bytes of bodies and bags were looked at, but never before
+    /// the first.
+    /// - Returns: whether the limits allow to go on with the next chunk.
     /// - Throws: `.damaged` when the bytes are not a chunk.
     public static func decode(
-        _ bytes: UnsafeRawBufferPointer, row: Row, from offset: Int64, limits: ReadLimits
-    ) throws(EventLogError) -> [StoredEvent] {
+        _ bytes: UnsafeRawBufferPointer, row: Row, from offset: Int64, limits: ReadLimits, into run: inout EventRun,
+        selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) -> Bool {
         var reader = Reader(bytes: bytes, row: row)
-        var events: [StoredEvent] = []
-        var taken = 0
-        while events.count < limits.eventsMax, let event = try reader.next(from: offset) {
-            let size = event.body.count + event.header.bag.utf8.count
-            if !events.isEmpty, taken + size > limits.bytesMax { break }
-            taken += size
-            events.append(event)
+        while let view = try reader.next(from: offset) {
+            let size = view.body.count + view.bag.count
+            let isFull = run.events.count >= limits.eventsMax || run.bytesSeen + size > limits.bytesMax
+            if isFull, run.firstOffset != nil { return false }
+            run.bytesSeen += size
+            run.firstOffset = run.firstOffset ?? view.offset
+            run.nextOffset = view.offset + 1
+            if isWanted(view) { run.events.append(try reader.event(view)) }
         }
-        return events
+        return true
     }
 
     /// Where a chunk stands in the log.
@@ -78,7 +80,9 @@ public enum EventChunk {
     }
 
     public struct ReadLimits: Hashable, Sendable {
+        /// Events that are wanted.
         public var eventsMax: Int
+        /// Bytes of bodies and bags that are looked at.
         public var bytesMax: Int
 
         public init(eventsMax: Int, bytesMax: Int) {
@@ -93,70 +97,91 @@ extension EventChunk {
     private struct Reader {
         let bytes: UnsafeRawBufferPointer
         let row: Row
-        var index = 0
-        var position: Int64 = 0
-        var origins: [EventOrigin] = []
+        private var index = 0
+        private var position: Int64 = 0
+        /// Where the fields of each origin lie; they are made into values for those events only that are wanted.
+        private var origins: [Range<Int>] = []
+        /// The origin that was made last: events of one device stand together.
+        private var made: (index: Int, origin: EventOrigin)?
 
         init(bytes: UnsafeRawBufferPointer, row: Row) {
             self.bytes = bytes
             self.row = row
         }
 
-        mutating func next(from offset: Int64) throws(EventLogError) -> StoredEvent? {
+        mutating func next(from offset: Int64) throws(EventLogError) -> EventView? {
             while index < bytes.count {
-                let length = Int(try integer(UInt32.self))
-                let end = index + length
-                guard length >= 1, end <= bytes.count else { throw damaged() }
-                let kind = try integer(UInt8.self)
-                if kind == EventChunk.originKind {
-                    origins.append(try origin(end: end))
-                } else if kind == EventChunk.eventKind {
-                    defer { position += 1 }
-                    if row.baseOffset + position >= offset { return try event(end: end) }
-                }
+                let length = Int(try integer(UInt32.self, at: index))
+                let start = index + 4
+                let end = start + length
+                guard length >= 1, end <= bytes.count else { throw damaged(at: index) }
                 index = end  // an entry of a kind that a later version added is passed over
+                switch bytes[start] {
+                case EventChunk.originKind: origins.append(start + 1..<end)
+                case EventChunk.eventKind:
+                    defer { position += 1 }
+                    if row.baseOffset + position >= offset { return try view(start + 1..<end) }
+                default: break
+                }
             }
             return nil
         }
 
-        private mutating func event(end: Int) throws(EventLogError) -> StoredEvent {
-            let flags = try integer(UInt8.self)
-            let originIndex = Int(try integer(UInt16.self))
-            let bagLength = Int(try integer(UInt16.self))
-            guard origins.indices.contains(originIndex), index + bagLength <= end,
+        private func view(_ entry: Range<Int>) throws(EventLogError) -> EventView {
+            let flags = try integer(UInt8.self, at: entry.lowerBound)
+            let originIndex = Int(try integer(UInt16.self, at: entry.lowerBound + 1))
+            let bagLength = Int(try integer(UInt16.self, at: entry.lowerBound + 3))
+            let bag = entry.lowerBound + 5
+            guard origins.indices.contains(originIndex), bag + bagLength <= entry.upperBound,
                 let source = EventSource(rawValue: flags & ~EventChunk.batchFlag)
-            else { throw damaged() }
-            let bag = String(decoding: bytes[index..<index + bagLength], as: UTF8.self)
-            let body = Array(bytes[index + bagLength..<end])
-            index = end
-            let header = EventHeader(
-                origin: origins[originIndex], enqueuedAt: row.enqueuedAt, source: source, bag: bag,
-                isBatch: flags & EventChunk.batchFlag != 0)
-            return StoredEvent(
-                partition: row.partition, offset: row.baseOffset + position, header: header, body: body)
+            else { throw damaged(at: entry.lowerBound) }
+            return EventView(
+                offset: row.baseOffset + position, enqueuedAt: row.enqueuedAt, source: source,
+                isBatch: flags & EventChunk.batchFlag != 0,
+                bag: UnsafeRawBufferPointer(rebasing: bytes[bag..<bag + bagLength]),
+                body: UnsafeRawBufferPointer(rebasing: bytes[bag + bagLength..<entry.upperBound]),
+                originIndex: originIndex, origin: UnsafeRawBufferPointer(rebasing: bytes[origins[originIndex]]))
         }
 
-        private mutating func origin(end: Int) throws(EventLogError) -> EventOrigin {
+        mutating func event(_ view: EventView) throws(EventLogError) -> StoredEvent {
+            let origin: EventOrigin
+            if let made, made.index == view.originIndex {
+                origin = made.origin
+            } else {
+                origin = try self.origin(in: origins[view.originIndex])
+                made = (view.originIndex, origin)
+            }
+            let header = EventHeader(
+                origin: origin, enqueuedAt: row.enqueuedAt, source: view.source,
+                bag: String(decoding: view.bag, as: UTF8.self), isBatch: view.isBatch)
+            return StoredEvent(
+                partition: row.partition, offset: view.offset, header: header, body: Array(view.body))
+        }
+
+        func origin(in fields: Range<Int>) throws(EventLogError) -> EventOrigin {
             var parts: [String] = []
+            var index = fields.lowerBound
             for _ in 0..<5 {
-                let length = Int(try integer(UInt8.self))
-                guard index + length <= end else { throw damaged() }
+                let length = Int(try integer(UInt8.self, at: index))
+                index += 1
+                guard index + length <= fields.upperBound else { throw damaged(at: index) }
                 parts.append(String(decoding: bytes[index..<index + length], as: UTF8.self))
                 index += length
             }
-            guard let device = DeviceID(parts[0]) else { throw damaged() }
+            guard let device = DeviceID(parts[0]) else { throw damaged(at: fields.lowerBound) }
             return EventOrigin(
                 device: device, module: parts[1].isEmpty ? nil : parts[1], authGeneration: parts[2],
                 authScope: parts[3], authType: parts[4])
         }
 
-        private mutating func integer<Value: FixedWidthInteger>(_: Value.Type) throws(EventLogError) -> Value {
-            guard index + MemoryLayout<Value>.size <= bytes.count else { throw damaged() }
-            defer { index += MemoryLayout<Value>.size }
+        private func integer<Value: FixedWidthInteger>(
+            _: Value.Type, at index: Int
+        ) throws(EventLogError) -> Value {
+            guard index + MemoryLayout<Value>.size <= bytes.count else { throw damaged(at: index) }
             return Value(littleEndian: bytes.loadUnaligned(fromByteOffset: index, as: Value.self))
         }
 
-        private func damaged() -> EventLogError {
+        private func damaged(at index: Int) -> EventLogError {
             EventLogError(
                 .damaged, doing: "read the events of partition \(row.partition) from offset \(row.baseOffset)",
                 detail: "byte \(index) of \(bytes.count) is not what was written there")

@@ -16,11 +16,13 @@ public protocol EventLog: AnyObject, Sendable {
     func append(
         _ group: AppendGroup, completion: @escaping @Sendable (Result<AppendOutcome, EventLogError>) -> Void)
 
-    /// The events of a partition from `offset` on, oldest first; empty at the end.
+    /// Shows the events of a partition from `offset` on, oldest first, and returns those that are wanted.
     ///
-    /// Starts at the oldest kept event when `offset` has been taken by retention: compare the first event's offset.
-    /// Blocks for the read.
-    func read(partition: Int, from offset: Int64, limits: EventChunk.ReadLimits) throws(EventLogError) -> [StoredEvent]
+    /// Starts at the oldest kept event when `offset` has been taken by retention: compare the run's first offset. Blocks
+    /// for the read, and while `isWanted` runs nobody else reads.
+    func read(
+        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits, selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) -> EventRun
 
     /// The offset that the next event of the partition will have. Memory only.
     func nextOffset(partition: Int) -> Int64
@@ -42,12 +44,12 @@ public protocol EventLog: AnyObject, Sendable {
 }
 
 extension EventLog {
-    /// As `read(partition:from:limits:)`.
+    /// The events of a partition from `offset` on, oldest first; empty at the end.
     public func read(
         partition: Int, from offset: Int64, eventsMax: Int, bytesMax: Int
     ) throws(EventLogError) -> [StoredEvent] {
         let limits = EventChunk.ReadLimits(eventsMax: eventsMax, bytesMax: bytesMax)
-        return try read(partition: partition, from: offset, limits: limits)
+        return try read(partition: partition, from: offset, limits: limits) { _ in true }.events
     }
 }
 

@@ -1,4 +1,5 @@
 import EventLog
+import Glibc
 import HubContract
 import JSON
 import Primitives
@@ -16,15 +17,18 @@ struct EventReading {
 
     init(engine: HubRuleEngine) { self.engine = engine }
 
+    /// Whether `read` can make anything of the event: of most it cannot.
+    func wants(_ event: EventView) -> Bool {
+        guard event.source == .telemetry || event.source == .will else { return false }
+        if event.isBatch { return !engine.isEmpty || Self.mayHoldFault(event.body) }
+        return !engine.isEmpty && !event.isOfModule && event.device.map(engine.watches) ?? true
+    }
+
     mutating func read(_ event: StoredEvent, now: HubRuleEngine.HubTime) -> [FaultReport] {
-        guard event.header.source == .telemetry || event.header.source == .will else { return [] }
-        if event.header.isBatch { return readBatch(event, now: now) }
-        guard !engine.isEmpty, event.header.module == nil, engine.watches(event.header.device) else { return [] }
-        return readPlain(event, now: now)
+        event.header.isBatch ? readBatch(event, now: now) : readPlain(event, now: now)
     }
 
     private mutating func readBatch(_ event: StoredEvent, now: HubRuleEngine.HubTime) -> [FaultReport] {
-        guard !engine.isEmpty || Self.mayHoldFault(event.body) else { return [] }
         guard let batch = try? Batch(parsing: event.body) else {
             brokenBatches += 1
             return []
@@ -77,20 +81,15 @@ struct EventReading {
     }
 
     /// Whether `"fault"` stands anywhere in the bytes: most batches hold readings only.
-    private static func mayHoldFault(_ body: [UInt8]) -> Bool {
-        body.withUnsafeBufferPointer { bytes in
-            let word: [UInt8] = Array("\"fault\"".utf8)
-            guard bytes.count >= word.count else { return false }
-            var index = 0
-            while index <= bytes.count - word.count {
-                if bytes[index] == word[0], bytes[index + 1] == word[1],
-                    bytes[index..<index + word.count].elementsEqual(word)
-                {
-                    return true
-                }
-                index += 1
-            }
-            return false
+    private static func mayHoldFault(_ body: UnsafeRawBufferPointer) -> Bool {
+        let word: StaticString = "\"fault\""
+        var rest = body
+        while let start = rest.baseAddress, let found = memchr(start, Int32(UInt8(ascii: "\"")), rest.count) {
+            let left = rest.count - (UnsafeRawPointer(found) - start)
+            guard left >= word.utf8CodeUnitCount else { return false }
+            if memcmp(found, word.utf8Start, word.utf8CodeUnitCount) == 0 { return true }
+            rest = UnsafeRawBufferPointer(start: UnsafeRawPointer(found) + 1, count: left - 1)
         }
+        return false
     }
 }

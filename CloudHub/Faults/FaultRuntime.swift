@@ -92,16 +92,17 @@ public final class FaultRuntime: Sendable {
     private func read(_ partition: Int, _ pass: inout Pass) -> Bool {
         let from = pass.next(partition)
         do throws(EventLogError) {
-            let found = try events.read(partition: partition, from: from, limits: Self.readLimits)
-            if let first = found.first, first.offset > from, from > 0 {
+            let run = try events.read(partition: partition, from: from, limits: Self.readLimits) { pass.wants($0) }
+            if let first = run.firstOffset, first > from, from > 0 {
                 logger.error(
                     "events were removed before the fault runtime read them; raise the log's retention",
-                    metadata: ["partition": "\(partition)", "count": "\(first.offset - from)"])
-                current.withLock { $0.eventsLost += UInt64(first.offset - from) }
+                    metadata: ["partition": "\(partition)", "count": "\(first - from)"])
+                current.withLock { $0.eventsLost += UInt64(first - from) }
             }
-            pass.take(found, partition: partition, now: now)
+            guard run.firstOffset != nil else { return false }
+            pass.take(run, partition: partition, now: now)
             tellUnwatched(pass)
-            return !found.isEmpty
+            return true
         } catch {
             logger.error("the fault runtime cannot read", metadata: ["partition": "\(partition)", "error": "\(error)"])
             return false
@@ -187,10 +188,11 @@ private struct Pass: Sendable {
     func next(_ partition: Int) -> Int64 { checkpoints[partition] ?? 0 }
     func nexts(_ count: Int) -> [Int64] { (0..<count).map(next) }
 
-    mutating func take(_ events: [StoredEvent], partition: Int, now: HubRuleEngine.HubTime) {
-        for event in events { reports += reading.read(event, now: now) }
-        guard let last = events.last else { return }
-        checkpoints[partition] = last.offset + 1
+    func wants(_ event: EventView) -> Bool { reading.wants(event) }
+
+    mutating func take(_ run: EventRun, partition: Int, now: HubRuleEngine.HubTime) {
+        for event in run.events { reports += reading.read(event, now: now) }
+        checkpoints[partition] = run.nextOffset
         moved.insert(partition)
     }
 

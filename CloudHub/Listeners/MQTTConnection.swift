@@ -44,6 +44,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var partial: ByteBuffer?
     private var timer: Scheduled<Void>?
     private var isReadHeld = false
+    /// What the channel says of itself, kept here because asking it costs on every read.
+    private var isWritable = true
     private var isClosing = false
     private var enteredGroup: UInt64 = 0
     private var collectedTicket: PublishTicket?
@@ -121,14 +123,15 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     func channelWritabilityChanged(context: ChannelHandlerContext) {
-        if context.channel.isWritable { resumeReading() }
+        isWritable = context.channel.isWritable
+        if isWritable { resumeReading() }
         context.fireChannelWritabilityChanged()
     }
 
     // MARK: - Back pressure
 
     func read(context: ChannelHandlerContext) {
-        guard mustHold(context) else {
+        guard mustHold else {
             context.read()
             return
         }
@@ -139,7 +142,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     func resumeReading() {
         guard isReadHeld, let context else { return }
-        if mustHold(context) {
+        if mustHold {
             if shard.isFull { shard.hold(self) }
             return
         }
@@ -147,9 +150,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         context.read()
     }
 
-    private func mustHold(_ context: ChannelHandlerContext) -> Bool {
+    private var mustHold: Bool {
         guard attached != nil else { return false }
-        return shard.isFull || !session.wantsReading || !context.channel.isWritable
+        return shard.isFull || !session.wantsReading || !isWritable
     }
 
     // MARK: - Packets

@@ -1,5 +1,4 @@
 public import EventLog
-import JSON
 import Logging
 public import Primitives
 import Synchronization
@@ -12,8 +11,8 @@ import Telemetry
 public final class LiveState: Sendable {
     /// Read again after a start, and kept up with at most, per partition. Unit: events.
     static let lookBack: Int64 = 20_000
-    private static let chunkEvents = 1_000
-    private static let chunkBytes = 4 * 1024 * 1024
+    /// Small enough that a page never waits long for the lock.
+    private static let limits = EventChunk.ReadLimits(eventsMax: 100, bytesMax: 512 * 1024)
 
     private let log: any EventLog
     private let values = Mutex(LatestValues())
@@ -41,7 +40,7 @@ public final class LiveState: Sendable {
     public func latest(of device: DeviceID) -> (
         lastHeard: WallInstant, metrics: [String: LatestValue]
     )? {
-        values.withLock { state in state.devices[device].map { ($0.lastHeard, $0.metrics) } }
+        values.withLock { state in state.latest(of: device).map { ($0.lastHeard, $0.metrics) } }
     }
 
     private func caughtUp(_ partition: Int, from start: Int64) async -> Int64 {
@@ -51,11 +50,9 @@ public final class LiveState: Sendable {
             next = max(next, end - Self.lookBack)
             guard next < end else { return next }
             do {
-                let events = try log.read(
-                    partition: partition, from: next, eventsMax: Self.chunkEvents, bytesMax: Self.chunkBytes)
-                guard let last = events.last else { return end }
-                values.withLock { state in for event in events { Self.fold(event, into: &state) } }
-                next = last.offset + 1
+                let run = try take(partition, from: next)
+                guard run.firstOffset != nil else { return end }
+                next = run.nextOffset
             } catch {
                 logger.warning(
                     "the live view cannot read the log and shows old values until it can",
@@ -67,47 +64,33 @@ public final class LiveState: Sendable {
         return next
     }
 
-    private static func fold(_ event: StoredEvent, into state: inout LatestValues) {
-        state.heard(event.header.device, at: event.header.enqueuedAt)
-        if event.header.isBatch {
-            guard let batch = try? Batch(parsing: event.body) else { return }
-            for record in batch.records {
-                fold(record.record, heardAt: event.header.enqueuedAt, into: &state)
+    private func take(_ partition: Int, from offset: Int64) throws(EventLogError) -> EventRun {
+        try values.withLock { (state) throws(EventLogError) in
+            let run = try log.read(partition: partition, from: offset, limits: Self.limits) { event in
+                guard !event.isBatch else { return true }
+                guard let device = event.device else { return false }
+                if event.source == .telemetry {
+                    state.received(event.body, of: device, at: event.enqueuedAt)
+                } else {
+                    state.heard(device, at: event.enqueuedAt)
+                }
+                return false
             }
-        } else {
-            foldPlain(event, into: &state)
+            for event in run.events { Self.fold(event, into: &state) }
+            return run
         }
     }
 
-    private static func fold(_ record: Record, heardAt: WallInstant, into state: inout LatestValues) {
-        guard case .reading(let reading) = record else { return }
-        state.heard(reading.device, at: heardAt)
-        let value = LatestValue(
-            value: reading.value, unit: reading.unit, time: reading.time, quality: reading.quality)
-        state.observed(value, of: reading.device, metric: reading.metric)
-    }
-
-    /// Plain telemetry: the members of a JSON object that are numbers, texts or booleans.
-    private static func foldPlain(_ event: StoredEvent, into state: inout LatestValues) {
-        guard event.header.source == .telemetry,
-            let object = (try? JSONValue(parsing: event.body))?.objectValue
-        else {
-            return
-        }
-        for member in object.members {
-            guard let value = readingValue(member.value) else { continue }
-            let latest = LatestValue(
-                value: value, unit: nil, time: event.header.enqueuedAt, quality: .good)
-            state.observed(latest, of: event.header.device, metric: member.key)
-        }
-    }
-
-    private static func readingValue(_ value: JSONValue) -> ReadingValue? {
-        switch value {
-        case .number(let number): DecimalText(number.text).map(ReadingValue.number)
-        case .string(let text): .text(text)
-        case .bool(let flag): .boolean(flag)
-        case .null, .array, .object: nil
+    private static func fold(_ event: StoredEvent, into state: inout LatestValues) {
+        let heardAt = event.header.enqueuedAt
+        state.heard(event.header.device, at: heardAt)
+        guard let batch = try? Batch(parsing: event.body) else { return }
+        for record in batch.records {
+            guard case .reading(let reading) = record.record else { continue }
+            state.heard(reading.device, at: heardAt)
+            let value = LatestValue(
+                value: reading.value, unit: reading.unit, time: reading.time, quality: reading.quality)
+            state.observed(value, of: reading.device, metric: reading.metric)
         }
     }
 }

@@ -1,7 +1,7 @@
 internal import Glibc
 
-/// A file of zeros beside the outbox that is given back to a full disk, so that deleting what the hub has acknowledged
-/// always finds room for its write-ahead log. The freed rows then make room for the file again.
+/// A file of zeros beside the outbox that is given back to a full disk, so that opening the outbox, deleting what the
+/// hub has acknowledged and keeping commands always find room. The freed rows then make room for the file again.
 struct DiskReserve {
     /// 2 MiB: a whole write-ahead log (checkpointed at 1 MiB) moved into the file, and the log of deleting a window
     /// of batches.

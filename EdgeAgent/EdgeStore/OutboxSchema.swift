@@ -71,10 +71,10 @@ enum OutboxSchema {
         try connection.run("PRAGMA journal_mode = WAL", doing: doing) { journal = $0.text(0) }
         try connection.execute("PRAGMA synchronous = FULL", doing: doing)
         // Checkpoints at 256 pages (1 MiB), so that the disk reserve can always hold one. A log that grew in a burst is
-        // cut back after its checkpoint. 1 MiB of cache bounds resident memory.
+        // cut back after its checkpoint. 512 KiB of cache bounds resident memory.
         try connection.execute(
             """
-            PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 1048576; PRAGMA cache_size = -1024;
+            PRAGMA wal_autocheckpoint = 256; PRAGMA journal_size_limit = 1048576; PRAGMA cache_size = -512;
             PRAGMA temp_store = MEMORY
             """, doing: doing)
         var synchronous = 0

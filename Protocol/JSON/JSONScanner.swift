@@ -32,6 +32,25 @@ public enum JSONScanner {
         }.get()
     }
 
+    /// A number that two objects share when they have the same members, by name and order, and the values of each are of
+    /// the same kind: number, text, truth, or anything else. `nil` when the document is no object.
+    ///
+    /// FNV-1a over the names as written, so a hostile sender can make two shapes meet.
+    public static func shape(
+        of bytes: some Collection<UInt8>, limits: JSONLimits = .default
+    ) throws(JSONError) -> UInt64? {
+        try JSONCursor.reading(bytes) { cursor in
+            Result { () throws(JSONError) in
+                var walk = ShapeWalk(limits: limits)
+                try cursor.checkSize(limits)
+                let isObject = try cursor.peekToken() == UInt8(ascii: "{")
+                try walk.document(&cursor)
+                try cursor.expectEnd()
+                return isObject ? walk.hash : nil
+            }
+        }.get()
+    }
+
     /// The finite number that the pointer leads to; `nil` when there is none or the text is not JSON.
     public static func number(at pointer: JSONPointer, in bytes: some Collection<UInt8>) -> Double? {
         guard let value = try? scalar(at: pointer, in: bytes), let number = value.doubleValue, number.isFinite else {
@@ -103,6 +122,43 @@ private struct NumberWalk {
             index += 1
         } while try cursor.take(UInt8(ascii: ","))
         try cursor.expect(UInt8(ascii: "]"))
+    }
+}
+
+/// Steps over a whole document; of an outermost object it hashes names and kinds.
+private struct ShapeWalk {
+    var hash: UInt64 = 0xCBF2_9CE4_8422_2325
+    private var rest: ScalarSearch
+
+    init(limits: JSONLimits) { rest = ScalarSearch(steps: [], limits: limits) }
+
+    mutating func document(_ cursor: inout JSONCursor) throws(JSONError) {
+        guard try cursor.peekToken() == UInt8(ascii: "{") else {
+            try rest.value(&cursor, matched: nil, depth: 0)
+            return
+        }
+        try cursor.expect(UInt8(ascii: "{"))
+        if try cursor.take(UInt8(ascii: "}")) { return }
+        repeat {
+            cursor.skipSpace()
+            for byte in cursor.bytes[try cursor.string().range] { add(byte) }
+            try cursor.expect(UInt8(ascii: ":"))
+            add(Self.kind(try cursor.peekToken()))
+            try rest.value(&cursor, matched: nil, depth: 1)
+        } while try cursor.take(UInt8(ascii: ","))
+        try cursor.expect(UInt8(ascii: "}"))
+    }
+
+    private mutating func add(_ byte: UInt8) { hash = (hash ^ UInt64(byte)) &* 0x100_0000_01B3 }
+
+    /// A control character that no name holds: it also parts one name from the next.
+    private static func kind(_ first: UInt8) -> UInt8 {
+        switch first {
+        case UInt8(ascii: "\""): 1
+        case UInt8(ascii: "t"), UInt8(ascii: "f"): 2
+        case UInt8(ascii: "{"), UInt8(ascii: "["), UInt8(ascii: "n"): 3
+        default: 4
+        }
     }
 }
 

@@ -24,8 +24,11 @@ public struct DeviceID: Hashable, Sendable, Comparable, CustomStringConvertible 
         case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
             UInt8(ascii: "0")...UInt8(ascii: "9"):
             true
-        default:
-            "-:.+%_#*?!(),=@;$'".utf8.contains(byte)
+        case ..<64: punctuation & 1 << byte != 0
+        default: byte == UInt8(ascii: "@") || byte == UInt8(ascii: "_")
         }
     }
+
+    /// One bit for each allowed sign below 64: ids are read with every message.
+    private static let punctuation: UInt64 = "-:.+%#*?!(),=;$'".utf8.reduce(0) { $0 | 1 << UInt64($1) }
 }

@@ -87,10 +87,12 @@ public final class SQLiteEventLog: EventLog {
     }
 
     public func read(
-        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
-    ) throws(EventLogError) -> [StoredEvent] {
-        guard offset < nextOffset(partition: partition) else { return [] }
-        return try readers.read(partition: partition, from: offset, limits: limits)
+        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits, selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) -> EventRun {
+        var run = EventRun(from: offset)
+        guard offset < nextOffset(partition: partition) else { return run }
+        try readers.read(partition: partition, limits: limits, into: &run, selecting: isWanted)
+        return run
     }
 
     public func nextOffset(partition: Int) -> Int64 { shared.status(of: partition).nextOffset }

@@ -30,16 +30,22 @@ final class LogReaders: Sendable {
     }
 
     func read(
-        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
-    ) throws(EventLogError) -> [StoredEvent] {
-        try locked { (reader) throws(EventLogError) in
-            try Self.read(reader, partition: partition, from: offset, limits: limits)
+        partition: Int, limits: EventChunk.ReadLimits, into run: inout EventRun,
+        selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) {
+        let start = run
+        run = try locked { (reader) throws(EventLogError) in
+            var run = start
+            try Self.read(reader, partition: partition, limits: limits, into: &run, selecting: isWanted)
+            return run
         }
     }
 
     private static func read(
-        _ reader: Reader, partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
-    ) throws(EventLogError) -> [StoredEvent] {
+        _ reader: Reader, partition: Int, limits: EventChunk.ReadLimits, into run: inout EventRun,
+        selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) {
+        let offset = run.nextOffset
         let doing = "read partition \(partition) from offset \(offset)"
         let wanted = LogSchema.position(partition: partition, offset: max(0, offset))
         reader.floor.bind(LogSchema.position(partition: partition, offset: 0), 1)
@@ -49,18 +55,14 @@ final class LogReaders: Sendable {
         reader.rows.bind(start, 1)
         reader.rows.bind(LogSchema.position(partition: partition + 1, offset: 0), 2)
         defer { reader.rows.reset() }
-        var events: [StoredEvent] = []
-        var left = limits
-        while left.eventsMax > 0, left.bytesMax > 0, try reader.connection.step(reader.rows, doing: doing) {
+        var mayGoOn = true
+        while mayGoOn, try reader.connection.step(reader.rows, doing: doing) {
             let row = EventChunk.Row(
                 partition: partition, baseOffset: LogSchema.offset(ofPosition: reader.rows.integer(0)),
                 enqueuedAt: WallInstant(milliseconds: reader.rows.integer(1)))
-            let more = try EventChunk.decode(reader.rows.blob(2), row: row, from: offset, limits: left)
-            events += more
-            left.eventsMax -= more.count
-            left.bytesMax -= more.reduce(0) { $0 + $1.body.count + $1.header.bag.utf8.count }
+            mayGoOn = try EventChunk.decode(
+                reader.rows.blob(2), row: row, from: offset, limits: limits, into: &run, selecting: isWanted)
         }
-        return events
     }
 
     func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] {

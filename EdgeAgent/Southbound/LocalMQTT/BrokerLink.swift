@@ -11,8 +11,8 @@ final class BrokerLink {
     /// Packets read before they are delivered together. Each of the three limits ends a delivery: a flood costs more
     /// deliveries, not more memory.
     static let readsMax = 512
-    static let readingsPerDeliveryMax = 2048
-    static let payloadBytesPerDeliveryMax = 262_144
+    static let readingsPerDeliveryMax = 1024
+    static let payloadBytesPerDeliveryMax = 131_072
     static let connectTimeout = Duration.seconds(5)
     static let acceptTimeout = Duration.seconds(10)
 

@@ -86,7 +86,7 @@ import Testing
             }
             do {
                 _ = try bytes.withUnsafeBytes {
-                    try EventChunk.decode($0, row: Self.row, from: 0, limits: Self.noLimits)
+                    try EventChunk.events(in: $0, row: Self.row, from: 0, limits: Self.noLimits)
                 }
             } catch let error as EventLogError {
                 #expect(error.problem == .damaged)
@@ -109,7 +109,7 @@ import Testing
             ])
         let (bytes, count) = chunk.applying([.keep, .drop, .replaceBody(Array("shorter".utf8))])
         let events = try bytes.withUnsafeReadableBytes {
-            try EventChunk.decode($0, row: Self.row, from: 0, limits: Self.noLimits)
+            try EventChunk.events(in: $0, row: Self.row, from: 0, limits: Self.noLimits)
         }
         #expect(count == 4)
         #expect(events.map { String(decoding: $0.body, as: UTF8.self) } == ["before", "kept", "shorter", "after"])

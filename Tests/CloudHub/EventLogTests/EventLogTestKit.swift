@@ -30,7 +30,17 @@ extension AppendGroup.Chunk {
     func events(
         _ row: EventChunk.Row, from offset: Int64, _ limits: EventChunk.ReadLimits
     ) throws -> [StoredEvent] {
-        try bytes.withUnsafeReadableBytes { try EventChunk.decode($0, row: row, from: offset, limits: limits) }
+        try bytes.withUnsafeReadableBytes { try EventChunk.events(in: $0, row: row, from: offset, limits: limits) }
+    }
+}
+
+extension EventChunk {
+    static func events(
+        in bytes: UnsafeRawBufferPointer, row: Row, from offset: Int64, limits: ReadLimits
+    ) throws -> [StoredEvent] {
+        var run = EventRun(from: offset)
+        _ = try decode(bytes, row: row, from: offset, limits: limits, into: &run) { _ in true }
+        return run.events
     }
 }
 

@@ -3,6 +3,7 @@ import EventLog
 import Faults
 import JSON
 import Logging
+import NIOCore
 import Primitives
 import Rules
 import SQLiteHubStore
@@ -278,7 +279,8 @@ final class MemoryLog: EventLog {
         let call: @Sendable () -> Void
     }
 
-    private let state = Mutex<(events: [StoredEvent], wakes: [Wake], count: Int)>(([], [], 0))
+    /// Chunks of one event each.
+    private let state = Mutex<(chunks: [ByteBuffer], wakes: [Wake], count: Int)>(([], [], 0))
 
     var partitionCount: Int { 1 }
 
@@ -286,10 +288,16 @@ final class MemoryLog: EventLog {
         let wakes = state.withLock { state in
             let origin = EventOrigin(
                 device: DeviceID(device)!, module: nil, authGeneration: "1", authScope: "device", authType: "sas")
-            let header = EventHeader(
-                origin: origin, enqueuedAt: TestClock.wall, source: .telemetry, bag: "", isBatch: isBatch)
-            state.events.append(
-                StoredEvent(partition: 0, offset: Int64(state.events.count), header: header, body: body))
+            var builder = GroupBuilder(partitionCount: 1)
+            var stamp = EventStamp(origin: origin, partitionCount: 1)
+            let mark = BatchMark(
+                gateway: origin.device, epoch: Epoch(value: 1), runs: [], dropped: [], quarantined: [])
+            body.withUnsafeBytes { bytes in
+                builder.append(
+                    &stamp, source: .telemetry, bag: UnsafeRawBufferPointer(start: nil, count: 0), body: bytes,
+                    batch: isBatch ? mark : nil)
+            }
+            state.chunks += builder.seal().chunks.map(\.bytes)
             return state.wakes
         }
         for wake in wakes { wake.call() }
@@ -300,12 +308,24 @@ final class MemoryLog: EventLog {
     ) { preconditionFailure("this log is filled by its test") }
 
     func read(
-        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits
-    ) throws(EventLogError) -> [StoredEvent] {
-        state.withLock { Array($0.events.dropFirst(Int(offset)).prefix(limits.eventsMax)) }
+        partition: Int, from offset: Int64, limits: EventChunk.ReadLimits, selecting isWanted: (EventView) -> Bool
+    ) throws(EventLogError) -> EventRun {
+        var run = EventRun(from: offset)
+        for (index, chunk) in state.withLock({ $0.chunks }).enumerated().dropFirst(Int(offset)) {
+            let row = EventChunk.Row(partition: 0, baseOffset: Int64(index), enqueuedAt: TestClock.wall)
+            let bytes = Array(chunk.readableBytesView)
+            let mayGoOn: Result<Bool, EventLogError> = bytes.withUnsafeBytes { bytes in
+                Result { () throws(EventLogError) in
+                    try EventChunk.decode(
+                        bytes, row: row, from: offset, limits: limits, into: &run, selecting: isWanted)
+                }
+            }
+            guard try mayGoOn.get() else { break }
+        }
+        return run
     }
 
-    func nextOffset(partition: Int) -> Int64 { state.withLock { Int64($0.events.count) } }
+    func nextOffset(partition: Int) -> Int64 { state.withLock { Int64($0.chunks.count) } }
 
     var partitions: [PartitionStatus] { [] }
 

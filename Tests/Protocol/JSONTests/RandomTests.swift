@@ -55,6 +55,9 @@ struct RandomTests {
         let parsed = try? JSONValue(parsing: bytes)
         let scanned: Void? = try? JSONScanner.numbers(in: bytes) { _, _ in }
         #expect((parsed == nil) == (scanned == nil), "\(bytes)")
+        let shape = Result { () throws(JSONError) in try JSONScanner.shape(of: bytes) }
+        if case .success = shape { #expect(parsed != nil, "\(bytes)") } else { #expect(parsed == nil, "\(bytes)") }
+        #expect((parsed?.objectValue == nil) == ((try? shape.get()) == nil), "\(bytes)")
         let found = try? JSONScanner.scalar(at: "/a/0", in: bytes)
         if let parsed {
             switch parsed["/a/0" as JSONPointer] {

@@ -117,6 +117,20 @@ struct ValueTests {
         #expect(root == ["=7.0"])
     }
 
+    @Test(
+        "objects have one shape when names, order and kinds are the same",
+        arguments: [
+            (#"{"a":1,"b":"x"}"#, #"{ "a" : -2e3, "b" : "longer" }"#, true), (#"{"a":true}"#, #"{"a":false}"#, true),
+            (#"{"a":{"b":1}}"#, #"{"a":[1,{"c":"]}"}]}"#, true), (#"{"a":1,"b":2}"#, #"{"b":2,"a":1}"#, false),
+            (#"{"a":1}"#, #"{"a":null}"#, false), (#"{"a":1}"#, #"{"a":"1"}"#, false),
+            (#"{"ab":1,"c":1}"#, #"{"a":1,"bc":1}"#, false), (#"{"a":1}"#, #"{"a":1,"b":1}"#, false),
+            (#"{}"#, #"{"":1}"#, false),
+        ])
+    func shapes(_ one: String, _ other: String, areSame: Bool) throws {
+        let first = try #require(try JSONScanner.shape(of: one.utf8))
+        #expect((try JSONScanner.shape(of: other.utf8) == first) == areSame)
+    }
+
     @Test("one number is found by pointer; of a repeated name the last counts")
     func numberAtPointer() {
         let bytes = Array(#"{"a":{"t":1},"a":{"t":[0,-0.25]}}"#.utf8)
