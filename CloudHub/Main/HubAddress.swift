@@ -59,12 +59,6 @@ enum PrivateFile {
         return nil
     }
 
-    /// Whether every user of this machine may read or write it.
-    static func isOpenToOthers(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & 0o007 != 0
-    }
-
     /// Replaces the file: whole and synced, or not at all.
     static func write(_ bytes: [UInt8], to path: String) throws(CommandFailure) {
         let temporary = path + ".new"

@@ -1,4 +1,5 @@
 import CRM
+import Certificates
 import ConfigText
 import HubConfig
 import JSON
@@ -92,7 +93,7 @@ struct ServeSettings: Sendable {
             throw .failed(
                 "the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
         }
-        if PrivateFile.isOpenToOthers(crm.clientSecretFile) {
+        if FolderSafety.isOpenToOthers(crm.clientSecretFile) {
             Logger(label: "hub").warning(
                 "a secret can be read by every user of this machine; run chmod 600 on its file",
                 metadata: ["key": "crm.client_secret_file", "file": "\(crm.clientSecretFile)"])
