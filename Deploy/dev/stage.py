@@ -64,10 +64,18 @@ class Program:
             stderr=self._log,
             env={**os.environ, **(env or {})},
             start_new_session=True,
-            preexec_fn=preexec,
+            preexec_fn=lambda: self._begin(preexec),
         )
         self._reader = threading.Thread(target=self._read, daemon=True)
         self._reader.start()
+
+    @staticmethod
+    def _begin(more):
+        # A library of the starting process may ignore them for a moment; who is started then would never hear SIGTERM.
+        for kind in (signal.SIGHUP, signal.SIGINT, signal.SIGTERM):
+            signal.signal(kind, signal.SIG_DFL)
+        if more:
+            more()
 
     def _read(self):
         for line in self.process.stdout:
