@@ -74,4 +74,5 @@ build: setup
 
 venv: setup
 	Tests/Support/setup venv
+	Tests/Support/setup browser
 	Tests/Support/venv $(VENV)

@@ -123,8 +123,6 @@ public protocol FaultStore: Sendable {
 
     /// The first due row of each fault that has any, oldest first. A fault whose first row waits is passed over.
     func dueAlerts(now: WallInstant, limit: Int) async throws -> [QueuedAlert]
-    /// When the next row falls due; `nil` when none waits.
-    func nextDue() async throws -> WallInstant?
     func settle(_ sequence: Int64, as settlement: QueueSettlement) async throws
     func queueStatus() async throws -> QueueStatus
     func deadLetters(limit: Int) async throws -> [DeadLetter]

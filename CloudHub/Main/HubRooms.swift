@@ -52,7 +52,9 @@ struct HubRooms: Sendable {
             log: log, store: faults, rules: settings.config.rules, now: SystemTime.wall, logger: Logger(label: "faults")
         )
         let pages = try WebPages(
-            source: PageAdapter(registry: registry, devices: devices, live: live, desk: desk), now: SystemTime.wall)
+            source: PageAdapter(
+                registry: registry, devices: devices, live: live, desk: desk,
+                commandTimeLimit: settings.config.commandTimeLimit), now: SystemTime.wall)
         let health = HubHealth(log: log, faults: faults, runtime: runtime, connected: connected)
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,

@@ -96,6 +96,7 @@ struct HubServer {
         rooms.pages.addRoutes(to: router)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
+        rooms.pages.addFallback(to: router)
         return try await started("HTTP", at: settings.http) {
             try await WebServer.start(
                 router, at: settings.http, tls: TLSConfiguration?.none, group: group, logger: Self.quiet("http"))
@@ -108,6 +109,7 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
+        rooms.pages.addFallback(to: router)
         let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
             try await WebServer.start(router, at: settings.https, tls: tls, group: group, logger: Self.quiet("https"))

@@ -85,6 +85,20 @@ public final class DeviceRegistry: Sendable {
         return ids.sorted().prefix(min(max(most, 1), Self.listMax)).compactMap { entries[$0]?.device }
     }
 
+    /// Devices whose id contains `text` (ASCII case does not count), by id, and how many there are in all.
+    /// O(n log n) in the number of devices.
+    ///
+    /// - Parameter most: 1 … `listMax`; outside it is brought inside.
+    public func find(
+        containing text: String, skipping: Int, most: Int
+    ) -> (records: [DeviceRecord], matchingCount: Int) {
+        let entries = index.withLock { $0.entries }
+        let wanted = text.lowercased()
+        let ids = wanted.isEmpty ? Array(entries.keys) : entries.keys.filter { $0.text.lowercased().contains(wanted) }
+        let shown = ids.sorted().dropFirst(max(skipping, 0)).prefix(min(max(most, 1), Self.listMax))
+        return (shown.compactMap { entries[$0]?.device }, ids.count)
+    }
+
     public var statistics: RegistryStatistics {
         let entries = index.withLock { $0.entries }
         let disabled = entries.values.count { $0.device.status == .disabled }

@@ -35,7 +35,8 @@ struct SignIn: ~Copyable {
         if links.count >= Self.linkCountMax, let oldest = links.min(by: { $0.value.expiresAt < $1.value.expiresAt }) {
             links[oldest.key] = nil
         }
-        let token = Self.token(using: &random)
+        // 128 bits: more than enough for one use within minutes, and the link still fits one line of a terminal.
+        let token = String(Self.token(using: &random).prefix(32))
         links[token] = Link(user: user, expiresAt: now + Self.linkLifetime)
         return token
     }

@@ -13,24 +13,41 @@ public struct WebPages: Sendable {
     private let source: any PageSource
     private let signIn: SignInDesk
     private let templates: Templates
+    private let now: @Sendable () -> WallInstant
     private let logger = Logger(label: "pages")
 
     /// - Throws: when a built-in template does not parse, which a test would have shown.
     public init(source: any PageSource, now: @escaping @Sendable () -> WallInstant) throws {
         self.source = source
         self.signIn = SignInDesk(now: now)
+        self.now = now
         self.templates = try Templates()
     }
 
     /// A path that signs `user` in, once, within fifteen minutes: `/sign-in/…`.
     public func makeSignInPath(user: String) async -> String { "/sign-in/" + (await signIn.makeLink(user: user)) }
 
+    /// Open alerts on one page.
+    private static let alertsMax = 200
+
+    /// Shows a person's browser a page at an address that nothing else answers; programs get what they got before.
+    public func addFallback(to router: Router<some RequestContext>) {
+        router.add(middleware: middleware(for: router))
+    }
+
+    private func middleware<Context: RequestContext>(for router: Router<Context>) -> NotFoundPage<Context> {
+        NotFoundPage { request in
+            guard let id = Cookie.sessionID(in: request.headers[.cookie]) else { return notFound() }
+            return notFound(await signIn.session(id))
+        }
+    }
+
     /// Adds every page to `router`.
     public func addRoutes(to router: Router<some RequestContext>) {
         router.get("/assets/:name") { _, context in asset(context.parameters.get("name") ?? "") }
         router.get("/sign-in/:token") { _, context in await openLink(context.parameters.get("token") ?? "") }
         router.get("/sign-in") { _, _ in
-            page(.unauthorized, templates.signIn(), cookies: [])
+            page(.unauthorized, templates.signIn(isUsed: false))
         }
         router.post("/sign-out") { request, _ in
             try await withForm(request) { session, _ in
@@ -38,49 +55,71 @@ public struct WebPages: Sendable {
                 return redirect(to: "/sign-in", cookie: Cookie.cleared)
             }
         }
+        addDeviceRoutes(to: router)
+        addAlertRoutes(to: router)
+    }
+
+    private func addDeviceRoutes(to router: Router<some RequestContext>) {
         router.get("/") { request, _ in
-            try await withSession(request) { session in
-                page(.ok, templates.devices(try await source.devices(), session: session.session))
+            let query = Self.query(request)
+            return try await withSession(request) { session in
+                page(
+                    .ok,
+                    templates.devices(query, try await source.devices(query), session: session.session, now: now()))
             }
         }
         router.get("/fragments/devices") { request, _ in
-            try await withSession(request) { _ in
-                page(.ok, templates.deviceFragment(try await source.devices()))
+            let query = Self.query(request)
+            return try await withSession(request) { _ in
+                page(.ok, templates.deviceFragment(query, try await source.devices(query), now: now()))
             }
         }
+    }
+
+    private static func query(_ request: Request) -> DeviceQuery {
+        let fields = CommandForm.fields(request.uri.query ?? "")
+        return DeviceQuery(text: fields["q"] ?? "", page: fields["page"].flatMap { Int($0) } ?? 1)
+    }
+
+    private func addAlertRoutes(to router: Router<some RequestContext>) {
         router.get("/alerts") { request, _ in
             try await withSession(request) { session in
-                page(.ok, templates.alerts(try await source.alerts(limit: 200), session: session.session))
+                page(
+                    .ok,
+                    templates.alerts(
+                        try await source.alerts(limit: Self.alertsMax), session: session.session, now: now()))
             }
         }
         router.get("/fragments/alerts") { request, _ in
             try await withSession(request) { _ in
-                page(.ok, templates.alertFragment(try await source.alerts(limit: 200)))
+                page(.ok, templates.alertFragment(try await source.alerts(limit: Self.alertsMax), now: now()))
             }
         }
-        addAlertRoutes(to: router)
-    }
-
-    private func addAlertRoutes(to router: Router<some RequestContext>) {
         router.get("/alerts/:id") { request, context in
             try await withSession(request) { session in
-                guard let alert = try await alert(context.parameters.get("id")) else { return notFound() }
-                return page(.ok, templates.alert(alert, session: session.session))
+                guard let alert = try await alert(context.parameters.get("id")) else {
+                    return noSuchAlert(session.session)
+                }
+                return page(.ok, templates.alert(alert, session: session.session, now: now()))
             }
         }
         router.get("/fragments/alerts/:id") { request, context in
             try await withSession(request) { _ in
                 guard let alert = try await alert(context.parameters.get("id")) else { return notFound() }
-                return page(.ok, templates.alertDetailFragment(alert))
+                return page(.ok, templates.alertDetailFragment(alert, now: now()))
             }
         }
         router.post("/alerts/:id/commands") { request, context in
             let id = context.parameters.get("id")
             return try await withForm(request) { session, form in
-                guard let alert = try await alert(id) else { return notFound() }
+                guard let alert = try await alert(id) else { return noSuchAlert(session.session) }
                 switch CommandForm.read(form) {
                 case .failure(let problem):
-                    return page(.badRequest, templates.problem("This command was not sent", problem.text))
+                    return page(
+                        .badRequest,
+                        templates.problem(
+                            "This command was not sent", problem.text, session: session.session,
+                            back: "/alerts/\(alert.row.id)"))
                 case .success(let command):
                     try await source.createCommand(command, on: alert.row.id, by: session.session.user)
                     return redirect(to: "/alerts/\(alert.row.id)", cookie: nil)
@@ -121,7 +160,8 @@ public struct WebPages: Sendable {
                 return page(
                     .forbidden,
                     templates.problem(
-                        "This form is too old", "It was not made by your current session. Go back, reload, try again."))
+                        "This form is too old", "It was not made by your current session. Go back, reload, try again.",
+                        session: open.session))
             }
             return try await body(open, form)
         }
@@ -129,7 +169,7 @@ public struct WebPages: Sendable {
 
     private func openLink(_ token: String) async -> Response {
         guard let opened = await signIn.open(token) else {
-            return page(.unauthorized, templates.signIn())
+            return page(.unauthorized, templates.signIn(isUsed: true))
         }
         logger.info("signed in", metadata: ["user": "\(opened.session.user)"])
         return redirect(to: "/", cookie: Cookie.session(opened.id))
@@ -144,11 +184,22 @@ public struct WebPages: Sendable {
         return response
     }
 
-    private func notFound() -> Response {
-        page(.notFound, templates.problem("Not found", "There is nothing at this address."))
+    private func notFound(_ session: SignIn.Session? = nil) -> Response {
+        page(
+            .notFound,
+            templates.problem(
+                "Not found", "There is nothing at this address. Check it, or go on with one of these pages.",
+                session: session))
     }
 
-    private func page(_ status: HTTPResponse.Status, _ html: String, cookies: [String] = []) -> Response {
+    private func noSuchAlert(_ session: SignIn.Session) -> Response {
+        page(
+            .notFound,
+            templates.problem(
+                "Not found", "There is no such alert; it may have been deleted on the service desk.", session: session))
+    }
+
+    private func page(_ status: HTTPResponse.Status, _ html: String) -> Response {
         var response = respond(status, "text/html; charset=utf-8", html)
         response.headers[.cacheControl] = "no-store"
         return response
@@ -168,6 +219,23 @@ public struct WebPages: Sendable {
         headers[.xContentTypeOptions] = "nosniff"
         if let policy = HTTPField.Name("Referrer-Policy") { headers[policy] = "no-referrer" }
         return Response(status: status, headers: headers, body: .init(byteBuffer: ByteBuffer(string: text)))
+    }
+}
+
+private struct NotFoundPage<Context: RequestContext>: RouterMiddleware {
+    let page: @Sendable (Request) async -> Response
+
+    func handle(
+        _ request: Request, context: Context, next: (Request, Context) async throws -> Response
+    ) async throws -> Response {
+        do {
+            return try await next(request, context)
+        } catch let error as HTTPError
+            where error.status == .notFound && request.method == .get
+            && request.headers[.accept]?.contains("text/html") == true
+        {
+            return await page(request)
+        }
     }
 }
 

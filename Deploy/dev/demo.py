@@ -51,7 +51,7 @@ answer_topic = "plant/{{device}}/answer"
 [[mqtt.command]]
 name = "SetValue"
 topic = "plant/{{device}}/cmd/set"
-payload = '{{"id": {{id}}, "target": {{payload.Reading.Temperature}}}}'
+payload = '{{"id": {{id}}, "target": {{payload.Reading.Temperature:number}}}}'
 answer_topic = "plant/{{device}}/answer"
 
 [[mqtt.command]]
@@ -113,7 +113,7 @@ class Site:
         for child in (THERMOSTAT, METER):
             stage.hub_command("device", "create", child, "--parent", GATEWAY)
         self.agent = stage.start_agent(self._config())
-        self.link = stage.hub_command("sign-in", "--user", "demo")
+        self.link = self.new_link()
 
     def _config(self):
         secret = self.stage.folder / "gateway-1.connection"
@@ -124,6 +124,10 @@ class Site:
             hub=self.hub.mqtt, ca=self.hub.ca, secret=secret, outbox=self.stage.folder / "outbox.sqlite",
             broker=self.broker.port, tty=self.tty, thermostat=THERMOSTAT, meter=METER))
         return config
+
+    def new_link(self):
+        """Plain HTTP on loopback, so that no certificate warning meets the first look."""
+        return self.stage.hub_command("sign-in", "--user", "demo")
 
     def dead(self):
         return [program.name for program in self.stage.running if not program.is_running]
@@ -164,8 +168,18 @@ def once(site, steps):
     def overheated():
         alert["id"], alert["title"] = wait_until("an alert about the thermostat", open_alert(THERMOSTAT), 30)
 
-    def obeyed():
-        wait_until("the command's end", lambda: [row for row in person.commands(alert["id"]) if row[1] == "Sent"], 15)
+    def ended(command, status, words, before=0):
+        """Waits for the newest command of that name to end with the sensor's own answer; `before` are older ones."""
+        def look():
+            rows = [row for row in person.commands(alert["id"]) if row[0] == command and row[1] != "In Progress"]
+            return rows[-1] if len(rows) > before else None
+        _, seen, reason = wait_until(f"the end of {command}", look, 15)
+        assert seen == status and words in reason, f"{command} ended as {seen}: {reason}"
+
+    def command(name, status, words, **fields):
+        before = sum(row[0] == name for row in person.commands(alert["id"]))
+        person.send_command(alert["id"], name, **fields)
+        ended(name, status, words, before)
 
     def closed():
         wait_until("the alert's end", lambda: alert["id"] in [row[0] for row in person.alerts("closed")], 30)
@@ -181,8 +195,15 @@ def once(site, steps):
     steps.step("the thermostat overheats and an alert appears", overheated)
     steps.step("the edge rule closed the relay by itself", lambda: wait_until(
         "a closed relay", lambda: (person.metric(THERMOSTAT, "relay") or "").startswith(("closed", "true")), 10))
+    steps.step("Notification: a text reaches the thermostat", lambda: command(
+        "Notification", "Sent", "&quot;done&quot;:&quot;notify&quot;", message="Somebody is on the way"))
+    steps.step("Set Values: the thermostat takes a new target", lambda: command(
+        "Set Values", "Sent", "&quot;done&quot;:&quot;set&quot;", temperature="22.5"))
+    steps.step("Set Values: a wrong target fails with the thermostat's own words", lambda: command(
+        "Set Values", "Error", "from 5 to 35", temperature="99"))
     steps.step("Reset Thermostat is sent from the alert", lambda: person.send_command(alert["id"], "Reset Thermostat"))
-    steps.step("the connector took it to the thermostat", obeyed)
+    steps.step("the connector took it to the thermostat, which answers", lambda: ended(
+        "Reset Thermostat", "Sent", "&quot;done&quot;:&quot;reset&quot;"))
     steps.step("the thermostat obeyed: it is cool again", cooled)
     steps.step("the alert is closed", closed)
     steps.step("the meter's plug is pulled", lambda: site.sensors.send("m"))
@@ -202,16 +223,20 @@ def temperature(person):
 def attended(site):
     """Until Ctrl-C: keys pull the meter's plug and heat the thermostat."""
     print(f"""
-    Open this link, once, within fifteen minutes:
+Open this link, once, within fifteen minutes:
 
-        http://127.0.0.1:{site.hub.http}{site.link.split(str(site.hub.http), 1)[1]}
+{site.link}
 
-    Devices shows live values. In some seconds {THERMOSTAT} passes 70 °C: its relay closes by itself and an alert
-    appears under Alerts. Open it and press Reset Thermostat.
+Devices shows live values. In some seconds {THERMOSTAT} passes 70 °C: its
+relay closes by itself, and an alert appears on the page. Open the alert and
+press Reset Thermostat; Set Values and Notification work too.
 
-    Keys here:  m  pull the meter's plug, or put it back     o  overheat now     q or Ctrl-C  end
-    Everything is in {site.stage.folder}
+Keys here:  m  pull the meter's plug, or put it back    o  overheat again
+            l  a new sign-in link                       q  end (so does Ctrl-C)
+
+Configuration, logs and data, until the end: {site.stage.folder}
 """, flush=True)
+    plugged = True
     with raw_keys() as key:
         while True:
             dead = site.dead()
@@ -220,9 +245,16 @@ def attended(site):
             pressed = key(0.5)
             if pressed == "q":
                 return
-            if pressed in ("m", "o"):
-                site.sensors.send(pressed)
-                print({"m": "meter: plug pulled or put back", "o": "thermostat: overheating"}[pressed], flush=True)
+            if pressed == "l":
+                print(f"a new link:\n\n{site.new_link()}\n", flush=True)
+            if pressed == "o":
+                site.sensors.send("o")
+                print("thermostat: its heater sticks; it will pass 70 °C within seconds", flush=True)
+            if pressed == "m":
+                site.sensors.send("m")
+                plugged = not plugged
+                print("meter: " + ("its plug is back; the alert closes" if plugged else
+                                   "its plug is pulled; an alert appears"), flush=True)
 
 
 @contextlib.contextmanager
@@ -245,17 +277,22 @@ def main():
     options.add_argument("--programs", required=True, help="the folder with cloud-hub and edge-agent")
     options.add_argument("--once", action="store_true", help="no person: do and check every step, then end")
     options = options.parse_args()
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(143))
+    # The terminal may close, or somebody may end the demo from elsewhere: everything ends in order all the same.
+    for number in (signal.SIGTERM, signal.SIGHUP):
+        signal.signal(number, lambda received, _: sys.exit(128 + received))
     steps = Steps()
     try:
-        with Stage(options.programs) as stage:
+        with Stage(options.programs, bound=True) as stage:
             if options.once:
                 site = steps.step("broker, sensors, hub and gateway start", lambda: Site(stage))
                 if site:
                     once(site, steps)
                 steps.step("everything ends when it is told to", stage.stop)
             else:
+                print("starting the broker, the sensors, the hub and the gateway …", flush=True)
                 attended(Site(stage))
+        if not options.once:
+            print("ended: everything that the demo started", flush=True)
     except KeyboardInterrupt:
         print("\nended: everything that the demo started", flush=True)
     except StageError as error:

@@ -5,6 +5,7 @@ process id; nothing else is touched.
 """
 
 import contextlib
+import ctypes
 import json
 import os
 import pathlib
@@ -141,6 +142,18 @@ class Program:
         return self.process.returncode
 
 
+def end_with_parent():
+    """What a child does before it becomes its program: asks the system for SIGTERM when its parent is gone."""
+    library, parent = ctypes.CDLL(None), os.getpid()
+    pr_set_pdeathsig = 1
+
+    def ask():
+        library.prctl(pr_set_pdeathsig, signal.SIGTERM)
+        if os.getppid() != parent:
+            os._exit(1)
+    return ask
+
+
 def broker_program():
     """The broker that `make tools` unpacked, or an installed one."""
     unpacked = ROOT / ".build/tools/mosquitto/usr/sbin/mosquitto"
@@ -155,7 +168,10 @@ def broker_program():
 class Stage:
     """A folder, the programs that were started in it, and the order in which they end."""
 
-    def __init__(self, programs, folder=None):
+    def __init__(self, programs, folder=None, bound=False):
+        """With `bound`, everything started here ends with this process, even when it is killed. Linux ties that to the
+        starting thread, so it is for the demo, which starts everything from its main thread."""
+        self._preexec = end_with_parent() if bound else None
         self.programs = pathlib.Path(programs)
         self._own_folder = folder is None
         self.folder = pathlib.Path(folder or tempfile.mkdtemp(prefix="fieldline-"))
@@ -166,16 +182,22 @@ class Stage:
         return self
 
     def __exit__(self, kind, value, trace):
+        # A second signal must not leave anything behind: what is being ended is ended.
+        if threading.current_thread() is threading.main_thread():
+            for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+                signal.signal(number, signal.SIG_IGN)
         self.stop()
-        if self._own_folder and kind is None:
+        # After a failure the folder stays: its logs say why.
+        if self._own_folder and (kind is None or kind in (KeyboardInterrupt, SystemExit)):
             shutil.rmtree(self.folder, ignore_errors=True)
 
     def stop(self):
-        for program in reversed(self.running):
-            program.stop()
-        self.running.clear()
+        while self.running:
+            self.running[-1].stop()
+            self.running.pop()
 
     def start(self, name, arguments, **options):
+        options.setdefault("preexec", self._preexec)
         program = Program(name, arguments, self.folder, **options)
         self.running.append(program)
         return program

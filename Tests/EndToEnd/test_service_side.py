@@ -174,7 +174,7 @@ def browser(hub):
 def test_a_link_opens_one_session_and_no_second(hub):
     browser = Browser(f"http://127.0.0.1:{hub.process.http}")
     link = hub.stage.hub_command("sign-in", data=hub.process.data)
-    assert re.fullmatch(rf"http://127\.0\.0\.1:{hub.process.http}/sign-in/[0-9a-f]{{64}}", link)
+    assert re.fullmatch(rf"http://127\.0\.0\.1:{hub.process.http}/sign-in/[0-9a-f]{{32}}", link)
     path = urllib.parse.urlparse(link).path
     status, headers, _ = browser.request(path)
     assert (status, headers["Location"]) == (303, "/")
@@ -183,7 +183,7 @@ def test_a_link_opens_one_session_and_no_second(hub):
     for path in (path, "/sign-in/" + "0" * 64, "/sign-in/x"):
         status, headers, text = browser.request(path)
         assert (status, headers["Set-Cookie"]) == (401, None)
-        assert "it has been used already or is too old" in text
+        assert "<h1>This link does not work any more</h1>" in text
 
 
 def test_without_a_session_every_page_leads_to_the_sign_in_and_tells_nothing(hub, browser):

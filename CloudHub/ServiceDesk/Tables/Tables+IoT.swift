@@ -6,15 +6,6 @@ enum Tables {
 
     static func table(logicalName: String) -> Table? { all.first { $0.logicalName == logicalName } }
 
-    /// The entity sets of tables that columns here point to but that the desk does not hold.
-    static let absentSets: [String: String] = [
-        "account": "accounts", "incident": "incidents", "msdyn_customerasset": "msdyn_customerassets",
-        "msdyn_workorder": "msdyn_workorders", "msdyn_incidenttype": "msdyn_incidenttypes",
-        "msdyn_iotdevicecategory": "msdyn_iotdevicecategories",
-        "msdyn_iotproviderinstance": "msdyn_iotproviderinstances",
-        "msdyn_iotdevicecommanddefinition": "msdyn_iotdevicecommanddefinitions", "systemuser": "systemusers",
-    ]
-
     static let alert = Table(
         "msdyn_iotalert", entitySet: "msdyn_iotalerts", primaryName: "msdyn_description",
         columns: [

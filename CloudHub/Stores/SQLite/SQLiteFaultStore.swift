@@ -122,13 +122,6 @@ public final class SQLiteFaultStore: FaultStore {
         }
     }
 
-    public func nextDue() async throws -> WallInstant? {
-        try database.read { database in
-            try Int64.fetchOne(database, sql: "SELECT MIN(\"dueAt\") FROM \"faultQueue\" WHERE \"isDead\" = 0")
-                .map { WallInstant(milliseconds: $0) }
-        }
-    }
-
     public func settle(_ sequence: Int64, as settlement: QueueSettlement) async throws {
         try await database.write { database in
             switch settlement {

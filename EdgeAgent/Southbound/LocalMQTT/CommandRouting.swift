@@ -43,7 +43,7 @@ struct CommandRouting: Sendable {
                 case .literal(let text): text
                 case .command: route.command
                 case .device: route.device?.text ?? "+"
-                case .payload, .payloadMember, .id: ""
+                case .payload, .payloadMember, .payloadNumber, .id: ""
                 }
             }.joined()
             if !filters.contains(filter) { filters.append(filter) }
@@ -66,12 +66,25 @@ struct CommandRouting: Sendable {
                 case .literal(let text): out += text.utf8
                 case .payload: out += command.payload
                 case .payloadMember(let path): out += try member(path).serialized()
+                case .payloadNumber(let path): out += try number(path)
                 case .device: out += command.device.text.utf8
                 case .command: out += command.name.utf8
                 case .id: out += String(id).utf8
                 }
             }
             return out
+        }
+
+        /// Service desks write numbers as texts; a sensor wants a number.
+        private func number(_ path: [String]) throws(Refusal) -> [UInt8] {
+            let member = try member(path)
+            let text = member.stringValue ?? member.text
+            guard text.utf8.count <= 64, let value = try? JSONValue(parsing: text), case .number = value else {
+                throw Refusal(
+                    reason: "the payload of \(command.name): '\(path.joined(separator: "."))' must be a number; "
+                        + "it is \(member.text.prefix(64))")
+            }
+            return value.serialized()
         }
 
         private func member(_ path: [String]) throws(Refusal) -> JSONValue {

@@ -1,4 +1,4 @@
-/// A text with holes: `{payload}`, `{payload.a.b}`, `{device}`, `{command}`, `{id}`. Every other brace is text, so that
+/// A text with holes: `{payload}`, `{payload.a.b}`, `{payload.a.b:number}`, `{device}`, `{command}`, `{id}`. Every other brace is text, so that
 /// JSON can be written as it is: `{"target": {payload.target}}`.
 public struct TextTemplate: Sendable, Hashable, CustomStringConvertible {
     enum Part: Sendable, Hashable {
@@ -6,6 +6,8 @@ public struct TextTemplate: Sendable, Hashable, CustomStringConvertible {
         case payload
         /// One member of the payload, by its path; never empty.
         case payloadMember([String])
+        /// One member of the payload that is a number, or a text that holds one; written as a number.
+        case payloadNumber([String])
         case device
         case command
         case id
@@ -53,8 +55,11 @@ public struct TextTemplate: Sendable, Hashable, CustomStringConvertible {
         case "id": return .id
         default:
             guard name.hasPrefix("payload.") else { return nil }
-            let path = name.dropFirst("payload.".count).split(separator: ".", omittingEmptySubsequences: false)
-            return path.contains("") ? nil : .payloadMember(path.map(String.init))
+            let isNumber = name.hasSuffix(":number")
+            let path = name.dropFirst("payload.".count).dropLast(isNumber ? ":number".count : 0)
+                .split(separator: ".", omittingEmptySubsequences: false).map(String.init)
+            guard !path.contains("") else { return nil }
+            return isNumber ? .payloadNumber(path) : .payloadMember(path)
         }
     }
 
@@ -65,7 +70,7 @@ public struct TextTemplate: Sendable, Hashable, CustomStringConvertible {
             switch part {
             case .literal(let text): !text.utf8.contains(where: { $0 == 0x2B || $0 == 0x23 || $0 == 0 })
             case .device, .command: true
-            case .payload, .payloadMember, .id: false
+            case .payload, .payloadMember, .payloadNumber, .id: false
             }
         }
     }

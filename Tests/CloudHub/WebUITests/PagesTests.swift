@@ -87,6 +87,56 @@ import Testing
         }
     }
 
+    @Test func whatIsLookedForStaysInTheFormAndInTheLinks() async throws {
+        try await withPages { client, pages, _ in
+            let cookie = try await signIn(client, pages)
+            let answer = try await client.executeRequest(
+                uri: "/?q=a%22%26b&page=2", method: .get, headers: [.cookie: cookie], body: nil)
+            let text = String(buffer: answer.body)
+            #expect(text.contains(#"value="a&quot;&amp;b""#))
+            #expect(text.contains(#"data-live="/fragments/devices?q=a%22%26b&amp;page=2""#))
+            #expect(text.contains("Page 2 of 3") && text.contains("page=1\"") && text.contains("page=3\""))
+        }
+    }
+
+    @Test func anAddressThatIsNotThereIsAPageThatLeadsBack() async throws {
+        try await withPages { client, _, _ in
+            let answer = try await client.executeRequest(
+                uri: "/nothing", method: .get, headers: [.accept: "text/html"], body: nil)
+            #expect(answer.status == .notFound)
+            #expect(String(buffer: answer.body).contains("There is nothing at this address."))
+        }
+    }
+
+    @Test func aUsedLinkSaysSo() async throws {
+        try await withPages { client, _, _ in
+            let answer = try await client.executeRequest(uri: "/sign-in/used", method: .get, headers: [:], body: nil)
+            #expect(answer.status == .unauthorized)
+            #expect(String(buffer: answer.body).contains("This link does not work any more"))
+        }
+    }
+
+    @Test(arguments: [
+        (0, "just now"), (2_999, "just now"), (12_000, "12 s ago"), (600_000, "10 min ago"), (10_800_000, "3 h ago"),
+        (259_200_000, "3 days ago"), (-5_000, "just now"),
+    ]) func anAgeIsSaidInWords(_ milliseconds: Int64, _ words: String) {
+        let now = WallInstant(milliseconds: 1_000_000_000_000)
+        #expect(Age.words(since: WallInstant(milliseconds: 1_000_000_000_000 - milliseconds), now: now) == words)
+    }
+
+    @Test(arguments: [
+        (true, "being taken to the device; given up at 00:05:00 UTC"),
+        (false, "waits for the device, which is offline, until 00:05:00 UTC"),
+    ]) func aCommandOnItsWaySaysUntilWhen(_ isConnected: Bool, _ words: String) {
+        let start = WallInstant(milliseconds: 0)
+        let device = DeviceRow(
+            id: "d", gateway: "", isGateway: false, isConnected: isConnected, isEnabled: true, lastHeard: nil,
+            metrics: [])
+        let command = CommandRow(
+            name: "Notification", status: "In Progress", reason: "", time: start, deadline: start + .seconds(300))
+        #expect(Advice.reason(command, device: device, now: start) == words)
+    }
+
     // MARK: support
 
     private func signIn(_ client: any TestClientProtocol, _ pages: WebPages) async throws -> String {
@@ -103,6 +153,7 @@ import Testing
         let pages = try WebPages(source: source) { WallInstant(milliseconds: 1_000) }
         let router = Router()
         pages.addRoutes(to: router)
+        pages.addFallback(to: router)
         try await Application(router: router).test(.router) { client in try await body(client, pages, source) }
     }
 }
@@ -115,12 +166,16 @@ private final class HostileSource: PageSource {
 
     init(alert: UniqueID) { id = alert }
 
-    func devices() async throws -> [DeviceRow] {
-        let cell = MetricCell(name: markup, value: markup, unit: markup, time: markup, quality: "bad")
-        return [
-            DeviceRow(
-                id: markup, gateway: markup, isConnected: true, isEnabled: true, lastActivity: markup, metrics: [cell])
-        ]
+    func devices(_ query: DeviceQuery) async throws -> DevicePage {
+        DevicePage(rows: [device], matchingCount: 100, totalCount: 500, openAlerts: [row])
+    }
+
+    private var device: DeviceRow {
+        let cell = MetricCell(
+            name: markup, value: markup, unit: markup, time: WallInstant(milliseconds: 0), quality: markup)
+        return DeviceRow(
+            id: markup, gateway: markup, isGateway: false, isConnected: true, isEnabled: true,
+            lastHeard: WallInstant(milliseconds: 0), metrics: [cell])
     }
 
     func alerts(limit: Int) async throws -> [AlertRow] { [row] }
@@ -128,9 +183,13 @@ private final class HostileSource: PageSource {
     func alert(_ id: UniqueID) async throws -> AlertDetail? {
         guard id == self.id else { return nil }
         return AlertDetail(
-            row: row, data: markup,
-            commands: [CommandRow(name: markup, status: markup, reason: markup, time: markup)],
-            history: [HistoryRow(time: markup, actor: markup, what: markup)])
+            row: row, data: markup, facts: [AlertFact(name: markup, value: markup)], deviceNow: device,
+            commands: [
+                CommandRow(
+                    name: markup, status: markup, reason: markup, time: WallInstant(milliseconds: 0),
+                    deadline: WallInstant(milliseconds: 300_000))
+            ],
+            history: [HistoryRow(time: WallInstant(milliseconds: 0), actor: markup, what: markup, record: markup)])
     }
 
     func createCommand(_ command: NewCommand, on alert: UniqueID, by user: String) async throws {
@@ -138,6 +197,7 @@ private final class HostileSource: PageSource {
     }
 
     private var row: AlertRow {
-        AlertRow(id: id, title: markup, device: markup, time: markup, isOpen: true, status: markup)
+        AlertRow(
+            id: id, title: markup, device: markup, time: WallInstant(milliseconds: 0), isOpen: true, status: markup)
     }
 }

@@ -53,6 +53,24 @@ import Testing
         try CommandRouting(routes: [route]).publish(for: command, id: 7, driver: "plant")
     }
 
+    @Test(arguments: [(#""21.50""#, "21.50"), ("21.5", "21.5"), (#""-3e2""#, "-3e2")])
+    func aNumberArrivesAsANumberHoweverItWasWritten(_ given: String, _ written: String) throws {
+        let route = CommandRoute(
+            command: "SetValue", topic: TextTemplate("t"), payload: TextTemplate(#"{"target": {payload.a.b:number}}"#))
+        let made = try publish(route, command("SetValue", #"{"a":{"b":\#(given)}}"#))
+        #expect(String(decoding: made.payload, as: UTF8.self) == #"{"target": \#(written)}"#)
+    }
+
+    @Test(arguments: [#""warm""#, "true", "{}", "null", #""""#])
+    func whatIsNoNumberIsRefusedInWords(_ given: String) throws {
+        let route = CommandRoute(
+            command: "SetValue", topic: TextTemplate("t"), payload: TextTemplate("{payload.a:number}"))
+        #expect(
+            throws: CommandRouting.Refusal(
+                reason: "the payload of SetValue: 'a' must be a number; it is \(given)")
+        ) { try publish(route, command("SetValue", #"{"a":\#(given)}"#)) }
+    }
+
     @Test func templatesAreFilled() throws {
         let route = CommandRoute(
             command: "SetValue", topic: TextTemplate("plant/{device}/cmd/{command}"),
