@@ -47,12 +47,6 @@ enum PrivateFile {
         try syncFolder(of: path)
     }
 
-    /// Whether users of no relation to it may read or write it.
-    static func isOpenToOthers(_ path: String) -> Bool {
-        var status = stat()
-        return stat(path, &status) == 0 && status.st_mode & 0o007 != 0
-    }
-
     static func makeFolder(_ path: String) throws(CertificateError) {
         guard mkdir(path, 0o700) == 0 || errno == EEXIST else { throw failure("make the folder \(path)") }
     }

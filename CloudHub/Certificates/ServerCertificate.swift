@@ -217,7 +217,7 @@ private struct Folder {
         if isNear(end) {
             warnings.append("your \(serverPath) ends at \(end); put a newer one there, the hub does not renew it")
         }
-        if PrivateFile.isOpenToOthers(serverKeyPath) {
+        if FolderSafety.isOpenToOthers(serverKeyPath) {
             warnings.append("your \(serverKeyPath) can be read by every user of this machine; run chmod 600 on it")
         }
         return result(certificate, renewsAt: nil, isNew: false, warnings: warnings, hasAuthority: authority != nil)

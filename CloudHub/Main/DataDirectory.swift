@@ -1,3 +1,4 @@
+import Certificates
 import Glibc
 
 /// The hub's data directory: where everything is, and who holds it.
@@ -37,17 +38,7 @@ struct DataDirectory: Sendable {
     var isSetUp: Bool { access(hubDatabase, F_OK) == 0 }
 
     /// The name of something in the directory beside the lock; `nil` when it is empty or cannot be read.
-    func anyContent() -> String? {
-        guard let folder = opendir(path) else { return nil }
-        defer { closedir(folder) }
-        while let entry = readdir(folder) {
-            let name = withUnsafePointer(to: &entry.pointee.d_name) {
-                $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
-            }
-            if ![".", "..", "lock"].contains(name) { return name }
-        }
-        return nil
-    }
+    func anyContent() -> String? { FolderSafety.anyName(in: path, except: "lock") }
 
     /// Takes the directory for this process until the lock is dropped. `nil` when another process holds it.
     func tryLock() throws(CommandFailure) -> DirectoryLock? {

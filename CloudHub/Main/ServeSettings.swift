@@ -1,4 +1,5 @@
 import CRM
+import Certificates
 import ConfigText
 import HubConfig
 import JSON
@@ -91,6 +92,11 @@ struct ServeSettings: Sendable {
         guard let bytes = PrivateFile.read(crm.clientSecretFile) else {
             throw .failed(
                 "the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
+        }
+        if FolderSafety.isOpenToOthers(crm.clientSecretFile) {
+            Logger(label: "hub").warning(
+                "a secret can be read by every user of this machine; run chmod 600 on its file",
+                metadata: ["key": "crm.client_secret_file", "file": "\(crm.clientSecretFile)"])
         }
         let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
         return DataverseConfiguration(

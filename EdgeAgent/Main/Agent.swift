@@ -17,6 +17,11 @@ enum Agent {
         Heap.keepSmall()
         let signals = StopSignals()
         let logger = makeLogger(loaded.config.log)
+        for (key, path) in loaded.openFiles {
+            logger.warning(
+                "a secret can be read by every user of this machine; run chmod 600 on its file",
+                metadata: ["key": "\(key)", "file": "\(path)"])
+        }
         let parts = try Parts(loaded, logger: logger)
         try parts.start()
         Terminal.line(

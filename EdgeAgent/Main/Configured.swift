@@ -11,6 +11,8 @@ import Uplink
 struct Configured {
     var config: AgentConfig
     let uplink: UplinkSettings
+    /// Files with secrets that every user of this machine can read, by the key that names them.
+    let openFiles: [(key: String, path: String)]
 
     /// Reads and checks everything; on problems it prints them all.
     static func load(_ path: String) throws(ExitStatus) -> Configured {
@@ -47,8 +49,21 @@ struct Configured {
                 problems.append("mqtt[\(index + 1)].password_file: \(error)")
             }
         }
+        openFiles = Self.secretFiles(config).filter { TextFile.isOpenToOthers($0.path) }
         guard let settings = Self.uplink(config.hub, &problems) else { return nil }
         uplink = settings
+    }
+
+    private static func secretFiles(_ config: AgentConfig) -> [(key: String, path: String)] {
+        var found: [(key: String, path: String)] = []
+        switch config.hub.credentials {
+        case .certificate(_, _, let keyFile): found.append(("hub.key_file", keyFile))
+        case .connectionStringFile(let file): found.append(("hub.connection_string_file", file))
+        }
+        for (index, broker) in config.brokers.enumerated() {
+            if let file = broker.passwordFile { found.append(("mqtt[\(index + 1)].password_file", file)) }
+        }
+        return found
     }
 
     private static func uplink(_ hub: HubConnection, _ problems: inout [String]) -> UplinkSettings? {
@@ -136,6 +151,11 @@ enum TextFile {
             throw FileProblem(path: path, reason: "it is not UTF-8 text")
         }
         return text
+    }
+
+    static func isOpenToOthers(_ path: String) -> Bool {
+        var status = stat()
+        return stat(path, &status) == 0 && status.st_mode & 0o007 != 0
     }
 
     /// A secret or a connection string: the first line, which must not be empty.

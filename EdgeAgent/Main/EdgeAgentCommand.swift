@@ -61,6 +61,10 @@ enum EdgeAgentCommand {
         let file = options.required("config")
         let loaded = try Configured.load(file)
         let drivers = loaded.config.brokers.count + loaded.config.lines.count
+        for (key, path) in loaded.openFiles {
+            Terminal.error(
+                "\(file): warning: \(key): \(path) can be read by every user of this machine; run chmod 600 on it")
+        }
         Terminal.line(
             "\(file) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")
     }

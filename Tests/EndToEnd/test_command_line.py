@@ -154,7 +154,7 @@ def test_a_message_to_a_device_is_queued_and_reaches_it(hub):
 
 
 def test_a_sign_in_link_is_one_line(hub):
-    same(says(hub, "sign-in", "--user", "anna"), f"http://127.0.0.1:{hub.process.http}/sign-in/<[0-9a-f]{{64}}>")
+    same(says(hub, "sign-in", "--user", "anna"), f"http://127.0.0.1:{hub.process.http}/sign-in/<[0-9a-f]{{32}}>")
 
 
 # -- the usual mistakes

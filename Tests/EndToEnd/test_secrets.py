@@ -14,7 +14,7 @@ import paho.mqtt.publish
 import pytest
 
 from certificates import made
-from clients import ACCEPTED, NOT_AUTHORISED, HubUnderTest, RawDevice, device_token, trusting, wait_line
+from clients import ACCEPTED, NOT_AUTHORISED, HubUnderTest, RawDevice, device_token, run, trusting, wait_line
 from sas import parts, service_token, sign
 from stage import Browser, free_port, wait_until
 
@@ -323,3 +323,38 @@ def test_an_empty_folder_that_others_can_read_is_closed_to_them(stage):
     data.chmod(0o755)
     stage.start_hub(data=data)
     files_are_private(data, public={"ca.pem", "server.pem"})
+
+
+def test_a_secret_that_others_can_read_is_named_and_one_that_they_cannot_is_not(stage, tmp_path):
+    """It is used all the same: whoever could read it has done so, and the plant must run."""
+    secret, password, crm = (tmp_path / name for name in ("gw-1.connection", "password", "crm-secret"))
+    secret.write_text(f"HostName=localhost;DeviceId=gw-1;SharedAccessKey={OTHER_KEY}")
+    password.write_text("password-of-the-broker")
+    crm.write_text("client-secret")
+    config, hub_config = tmp_path / "edge-agent.toml", tmp_path / "cloud-hub.toml"
+    config.write_text(AGENT.format(port=free_port(), ca="/dev/null", secret=secret, password=password,
+                                   outbox=tmp_path / "outbox.sqlite", broker=free_port()))
+    hub_config.write_text(HUB.format(relay=free_port(), tenant="t", client_id="c", secret_file=crm))
+
+    def said(mode):
+        for file in (secret, password, crm):
+            file.chmod(mode)
+        status, error = run(stage, "edge-agent", "check", "--config", config)
+        agent = stage.start_agent(config, name=f"agent-{mode:o}")
+        hub = stage.start_hub("--config", hub_config, name=f"hub-{mode:o}")
+        logs = []
+        for program in (agent, hub):
+            program.stop()
+            stage.forget(program)
+            logs += [line.split(" ", 1)[1] for line in program.log_path.read_text().splitlines() if "run chmod 600" in line]
+        assert status == 0
+        return error.splitlines(), logs
+
+    sentence = "a secret can be read by every user of this machine; run chmod 600 on its file"
+    assert said(0o644) == (
+        [f"{config}: warning: {key}: {file} can be read by every user of this machine; run chmod 600 on it"
+         for key, file in (("hub.connection_string_file", secret), ("mqtt[1].password_file", password))],
+        [f"warning edge-agent: file={secret} key=hub.connection_string_file [edge_agent] {sentence}",
+         f"warning edge-agent: file={password} key=mqtt[1].password_file [edge_agent] {sentence}",
+         f"warning hub: file={crm} key=crm.client_secret_file [cloud_hub] {sentence}"])
+    assert said(0o600) == ([], [])

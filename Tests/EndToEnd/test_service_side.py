@@ -183,7 +183,7 @@ def test_a_link_opens_one_session_and_no_second(hub):
     for path in (path, "/sign-in/" + "0" * 64, "/sign-in/x"):
         status, headers, text = browser.request(path)
         assert (status, headers["Set-Cookie"]) == (401, None)
-        assert "it has been used already or is too old" in text
+        assert "<h1>This link does not work any more</h1>" in text
 
 
 def test_without_a_session_every_page_leads_to_the_sign_in_and_tells_nothing(hub, browser):

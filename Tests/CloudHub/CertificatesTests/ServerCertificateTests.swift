@@ -160,6 +160,22 @@ struct ServerCertificateTests {
         #expect(error?.description.contains("it is not the key of your server.pem") == true)
     }
 
+    @Test("an empty folder and one with something in it are told apart, and open files from closed ones")
+    func folders() throws {
+        defer { try? FileManager.default.removeItem(atPath: folder) }
+        #expect(FolderSafety.anyName(in: folder, except: "lock") == nil)
+        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+        try "".write(toFile: folder + "/lock", atomically: true, encoding: .utf8)
+        #expect(FolderSafety.anyName(in: folder, except: "lock") == nil)
+        try "x".write(toFile: folder + "/key", atomically: true, encoding: .utf8)
+        #expect(FolderSafety.anyName(in: folder, except: "lock") == "key")
+        for (mode, isOpen) in [(0o600, false), (0o640, false), (0o604, true), (0o602, true)] as [(mode_t, Bool)] {
+            #expect(chmod(folder + "/key", mode) == 0)
+            #expect(FolderSafety.isOpenToOthers(folder + "/key") == isOpen)
+        }
+        #expect(!FolderSafety.isOpenToOthers(folder + "/none"))
+    }
+
     @Test("a broken file is named with what to do")
     func broken() throws {
         defer { try? FileManager.default.removeItem(atPath: folder) }
