@@ -95,13 +95,14 @@ enum Assets {
         header { display: flex; flex-wrap: wrap; gap: .5rem 1rem; align-items: center; padding: .6rem 1rem;
             border-bottom: 1px solid var(--line); overflow-wrap: anywhere; }
         header nav { flex: 1; display: flex; gap: 1rem; }
-        nav a { display: inline-block; padding: .35rem 0; }
+        nav a { display: inline-block; padding: .35rem 0; white-space: nowrap; }
         nav a[aria-current] { color: inherit; font-weight: 600; text-decoration: none;
             border-bottom: 2px solid var(--link); }
         main { max-width: 60rem; margin: 0 auto; padding: 0 1rem 4rem; }
         h1 { font-size: 1.4rem; overflow-wrap: anywhere; margin: 1rem 0 .6rem; }
         h2 { font-size: 1.05rem; overflow-wrap: anywhere; margin: .2rem 0; }
         main > h2, main > div > h2, .commands > h2 { margin-top: 1.6rem; }
+        section.trouble { margin-bottom: .8rem; }
         ul, ol { padding: 0; margin: .6rem 0; list-style: none; }
         .search { display: flex; flex-wrap: wrap; gap: .6rem; align-items: center; margin: .6rem 0; }
         .search input { flex: 1 1 8rem; max-width: 20rem; }

@@ -101,7 +101,7 @@ import Testing
             ".ci", ".git", ".gitignore", ".swift-format", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md",
             "CloudHub", "Deploy", "EdgeAgent", "LICENSE", "Makefile", "Package.swift", "Protocol", "README.md", "Tests",
         ]
-        let made: Set<String> = [".build", ".venv", "Package.resolved", ".swiftpm", "docs-out"]
+        let made: Set<String> = [".build", ".venv", ".pytest_cache", "Package.resolved", ".swiftpm", "docs-out"]
         let entries = try FileManager.default.contentsOfDirectory(atPath: tree.root.path)
         let strangers = Set(entries).subtracting(expected).subtracting(made).filter { !$0.hasPrefix(".build") }
         #expect(strangers == [])
