@@ -40,8 +40,10 @@ final class AgentBench {
     var configFile: String { folder + "/agent.toml" }
     var errorFile: String { folder + "/agent.log" }
 
+    /// Readable by its owner only, as the agent wants its secrets.
     func write(_ text: String, to name: String) throws {
         try text.write(toFile: "\(folder)/\(name)", atomically: true, encoding: .utf8)
+        #expect(chmod("\(folder)/\(name)", 0o600) == 0)
     }
 
     /// The program beside the test bundle.
