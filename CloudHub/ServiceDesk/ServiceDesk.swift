@@ -106,7 +106,7 @@ public final class ServiceDesk: Sendable {
         do {
             let origin = origin(request)
             guard isAuthenticated(request, origin) else { return unauthenticated(origin) }
-            if let refusal = throttle.next() { return refusal }
+            if let refusal = throttle.next(isWrite: method != .get) { return refusal }
             let api = WebAPI(store: store, onCreate: { [weak self] in self?.rowCreated($0) })
             return try await api.answer(try await deskRequest(request, method, origin), by: client)
         } catch let error as DataverseError {

@@ -15,8 +15,10 @@ public final class Throttle: Sendable {
         case unavailable
         /// 403: the application user lacks a privilege.
         case forbidden
-        /// 400: a plug-in of the environment refuses the row.
+        /// 400: a plug-in of the environment refuses the row. Reading goes on.
         case refused
+
+        var concernsWritesOnly: Bool { self == .refused }
     }
 
     private struct Pending {
@@ -39,9 +41,10 @@ public final class Throttle: Sendable {
     /// How many requests are still to be refused.
     public var remaining: Int { pending.withLock { $0?.count ?? 0 } }
 
-    func next() -> DeskAnswer? {
+    /// - Returns: the refusal of this request; `nil` when it is to be answered.
+    func next(isWrite: Bool) -> DeskAnswer? {
         let taken = pending.withLock { pending -> Pending? in
-            guard var current = pending else { return nil }
+            guard var current = pending, isWrite || !current.kind.concernsWritesOnly else { return nil }
             current.count -= 1
             pending = current.count > 0 ? current : nil
             return current
