@@ -14,11 +14,11 @@ import Testing
     let deskFolder = TemporaryFolder()
 
     func withBoth(
-        secret: String? = nil, tokenLifetime: Duration = .seconds(3599),
+        secret: String? = nil, tokenLifetime: Duration = .seconds(3599), pollInterval: Duration = .milliseconds(200),
         _ body: (LiveDesk, HubSide) async throws -> Void
     ) async throws {
         let live = try await LiveDesk.start(folder: deskFolder.path, tokenLifetime: tokenLifetime)
-        let hub = try HubSide(folder: hubFolder.path, desk: live, secret: secret)
+        let hub = try HubSide(folder: hubFolder.path, desk: live, secret: secret, pollInterval: pollInterval)
         do {
             try await body(live, hub)
         } catch {
@@ -233,6 +233,28 @@ import Testing
         #expect(try await second.desk.alerts(.open, limit: 10).map(\.id) == [HubSide.alertID(.thermostat(.raised, 2))])
         try await hub.close()
         try await second.stop()
+    }
+
+    /// No tick comes by itself: the start wakes the delivery, and then only this test does.
+    @Test func aRowThatTheHubCannotSettleIsSentOnceAWakeAndNotWithoutEnd() async throws {
+        try await withBoth(pollInterval: .seconds(3600)) { live, hub in
+            try await hub.refuseToSettle(true)
+            try await hub.report(.thermostat(.raised))
+            hub.start()
+            _ = try await eventually("the alert") { try await live.desk.alert(HubSide.alertID(.thermostat(.raised))) }
+            await #expect(throws: NotSeen.self) {
+                _ = try await eventually("more writes than wakes", within: .seconds(2)) {
+                    live.trouble.writes > 6 ? true : nil
+                }
+            }
+            #expect(try await hub.faults.queueStatus().waiting == 1)
+            try await hub.refuseToSettle(false)
+            hub.connector.alertsQueued()
+            _ = try await eventually("an empty queue") {
+                try await hub.faults.queueStatus().waiting == 0 ? true : nil
+            }
+            #expect(try await live.desk.alerts(limit: 10).count == 1)
+        }
     }
 
     @Test func aQueueFromBeforeARestartIsDelivered() async throws {
