@@ -89,11 +89,17 @@ final class AlertDelivery: Sendable {
         }
     }
 
+    /// A fault that ended meanwhile gets an alert that is closed: when its first row was retried as a dead letter, the row
+    /// that closes it has found no alert and is gone.
     private func send(_ row: QueuedAlert) async throws(DataverseClientError) {
         let fault = row.fault
         let id = CRMIdentity.alert(hub: connector.configuration.hubID, fault: fault.id)
         switch row.kind {
-        case .opened: try await open(row, id)
+        case .opened:
+            try await open(row, id)
+            guard !fault.isOpen else { return }
+            try await connector.client.update(
+                Self.alertSet, id, AlertColumns.cleared(fault), doing: "close an alert")
         case .updated:
             try await connector.client.update(
                 Self.alertSet, id, AlertColumns.updated(fault), doing: "bring an alert up to date")

@@ -97,6 +97,29 @@ import Testing
         }
     }
 
+    @Test func anAlertThatIsRetriedAfterItsFaultIsOverIsCreatedClosed() async throws {
+        try await withBoth { live, hub in
+            live.desk.throttle.refuseNext(1, .refused)
+            hub.start()
+            try await hub.report(.thermostat(.raised))
+            let dead = try await eventually("the dead letter") {
+                try await hub.faults.deadLetters(limit: 10).first
+            }
+            try await hub.report(.thermostat(.cleared))
+            _ = try await eventually("the end, which finds no alert") {
+                try await hub.faults.queueStatus().waiting == 0 ? true : nil
+            }
+            #expect(try await hub.faults.retryDeadLetter(dead.sequence, now: TestClock.wall))
+            hub.connector.alertsQueued()
+            _ = try await eventually("an empty queue") {
+                try await hub.faults.queueStatus().waiting == 0 ? true : nil
+            }
+            let alert = try #require(try await live.desk.alert(HubSide.alertID(.thermostat(.raised))))
+            #expect(alert.alert.status == "Closed")
+            #expect(try await hub.faults.deadLetters(limit: 10).isEmpty)
+        }
+    }
+
     @Test(arguments: Throttle.Kind.allCases.filter { $0 != .forbidden && $0 != .refused })
     func refusalsForNowLoseNothing(_ kind: Throttle.Kind) async throws {
         try await withBoth { live, hub in
