@@ -220,6 +220,8 @@ class Stage:
         port = port or free_port()
         config = self.folder / "mosquitto.conf"
         config.write_text(
+            # Started by root it would become another user, and then no longer hear that its parent is gone.
+            ("user root\n" if os.geteuid() == 0 else "") +
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
             "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
             "log_type error\nlog_type warning\nlog_type notice\nlog_type information\nlog_type subscribe\n"
