@@ -34,7 +34,7 @@ final class LogWriter {
 
     init(
         connection: LogConnection, shared: LogShared, options: SQLiteEventLog.Options, environment: Environment
-    ) {
+    ) throws(EventLogError) {
         self.connection = connection
         self.shared = shared
         self.options = options
@@ -43,7 +43,9 @@ final class LogWriter {
         retention = LogRetention(connection: connection, options: options, logger: environment.logger)
         reserve = LogReserve(path: environment.path + ".reserve", bytes: options.reserveBytes)
         statuses = shared.statuses
-        lastEnqueued = .min
+        // After a restart, too, time does not go back in a partition, whatever happened to the clock in between.
+        lastEnqueued =
+            try LogRetention.newestEnqueued(connection, partitionCount: shared.statuses.count) ?? .min
     }
 
     func run() {
@@ -218,12 +220,12 @@ final class LogWriter {
 
     private func maintain() {
         do throws(EventLogError) {
-            statuses = try retention.trim(statuses, now: environment.now(), consumers: shared.consumers)
-            shared.publish(statuses, atRisk: retention.named)
+            try retention.trim(&statuses, now: environment.now(), consumers: shared.consumers)
         } catch {
             if connection.isInTransaction { try? connection.execute("ROLLBACK", doing: "take back a failed delete") }
             environment.logger.warning("old events could not be deleted", metadata: ["reason": "\(error)"])
         }
+        shared.publish(statuses, atRisk: retention.named)
         checkpoint(abovePages: 0)
     }
 
