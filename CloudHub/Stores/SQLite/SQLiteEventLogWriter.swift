@@ -39,7 +39,7 @@ final class LogWriter {
         self.shared = shared
         self.options = options
         self.environment = environment
-        sequences = LogSequences(connection: connection)
+        sequences = LogSequences(connection: connection, logger: environment.logger)
         retention = LogRetention(connection: connection, options: options, logger: environment.logger)
         reserve = LogReserve(path: environment.path + ".reserve", bytes: options.reserveBytes)
         statuses = shared.statuses
