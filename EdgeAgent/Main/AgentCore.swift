@@ -226,7 +226,8 @@ final class AgentCore: ReadingSink {
         guard !turn.records.isEmpty || !kept.isEmpty else { return .kept }
         do throws(OutboxError) {
             let dropped = try store.append(
-                OutboxCommit(records: turn.records, kept: kept, wallTime: turn.now.wall))
+                OutboxCommit(
+                    records: turn.records, kept: kept, wallTime: turn.now.wall, clock: turn.now.clock))
             if !dropped.isEmpty {
                 logger.warning(
                     "the outbox is at its quota; the oldest readings were dropped",
