@@ -199,7 +199,7 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
-        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
