@@ -203,7 +203,10 @@ let package = Package(
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
-            ["edge-agent", "HubContract", "Telemetry", "Primitives", "BrokerKit"]),
+            [
+                "edge-agent", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry", "Primitives",
+                "BrokerKit", logging,
+            ]),
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
