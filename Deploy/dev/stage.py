@@ -288,10 +288,12 @@ class Browser:
         def redirect_request(self, *arguments):
             return None
 
-    def __init__(self, base):
+    def __init__(self, base, context=None):
+        """`context` is the TLS context of an https address."""
         self.base = base.rstrip("/")
         self.cookie = None
-        self._opener = urllib.request.build_opener(self._NoRedirect)
+        self._opener = urllib.request.build_opener(
+            self._NoRedirect, urllib.request.HTTPSHandler(context=context))
 
     def request(self, path, form=None, headers=None):
         """Status, headers, text. Redirects are not followed."""
