@@ -52,7 +52,6 @@ public final class SQLiteEventLog: EventLog {
     }
 
     public let partitionCount: Int
-    private let path: String
     private let shared: LogShared
     private let readers: LogReaders
 
@@ -67,7 +66,6 @@ public final class SQLiteEventLog: EventLog {
         let connection = try LogConnection(path: path, isReadOnly: false)
         chmod(path, 0o600)
         partitionCount = try LogSchema.prepare(connection, options: options)
-        self.path = path
         let statuses = try LogRetention.measure(connection, partitionCount: partitionCount)
         shared = LogShared(statuses: statuses)
         readers = try LogReaders(path: path)
@@ -119,11 +117,6 @@ public final class SQLiteEventLog: EventLog {
 
     public func quarantine(gateway: DeviceID?, countMax: Int) throws(EventLogError) -> [StoredQuarantine] {
         try readers.quarantine(gateway: gateway, countMax: countMax)
-    }
-
-    /// Copies the log as it is now into a new file while it goes on storing. Blocks for the copy.
-    public func backup(to target: String) throws(EventLogError) {
-        try LogReaders(path: path).copy(to: target)
     }
 
     /// Stores what waits, then closes the file. Blocks; later appends are answered `.closed`.

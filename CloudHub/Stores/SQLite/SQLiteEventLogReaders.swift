@@ -103,15 +103,6 @@ final class LogReaders: Sendable {
         }
     }
 
-    /// SQLite's own copy of one consistent state.
-    func copy(to target: String) throws(EventLogError) {
-        try locked { (reader) throws(EventLogError) in
-            let statement = try reader.connection.prepare("VACUUM INTO ?1")
-            statement.bind(target, 1)
-            try reader.connection.run(statement, doing: "back up the event log")
-        }
-    }
-
     private func locked<Value: Sendable>(
         _ body: (Reader) throws(EventLogError) -> Value
     ) throws(EventLogError) -> Value {
