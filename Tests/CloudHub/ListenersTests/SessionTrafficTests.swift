@@ -1,6 +1,7 @@
 import EventLog
 import HubContract
 import HubHarness
+import Listeners
 import MQTTCodec
 import NIOCore
 import Primitives
@@ -118,6 +119,22 @@ import Testing
         client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r2", #"{"a":1}"#, id: 2))
         let more = try await client.bytes(atLeast: answer.count + 40)
         #expect(String(decoding: more, as: UTF8.self).hasSuffix("$iothub/twin/res/204/?$rid=r2&$version=2"))
+        try await fixture.hub.stop()
+    }
+
+    @Test func quarantinedPublishesGiveTheirRoomBack() async throws {
+        let fixture = try await gateway { options in
+            options.threads = 1
+            options.listener.waitingBytesMax = 4096
+        }
+        let client = try await fixture.client("gateway")
+        let bad = String(repeating: "{", count: 1000)
+        for id in UInt8(1)...20 {
+            client.send(try Packet.message("devices/gateway/messages/events/" + Self.batchBag, bad, id: UInt16(id)))
+            #expect(try await client.bytes(atLeast: 4 + 4 * Int(id)).suffix(4) == pubAck(id)[...])
+        }
+        client.send(try Packet.message("devices/gateway/messages/events/", "good", id: 21))
+        #expect(try await client.bytes(atLeast: 88).suffix(4) == pubAck(21)[...])
         try await fixture.hub.stop()
     }
 
