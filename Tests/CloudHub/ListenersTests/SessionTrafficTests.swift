@@ -122,6 +122,30 @@ import Testing
         try await fixture.hub.stop()
     }
 
+    @Test func telemetryThatIsStoredDoesNotAcknowledgeAPatchThatIsNot() async throws {
+        let fixture = try await ListenerFixture { $0.threads = 1 }
+        let client = try await fixture.client("d")
+        fixture.hub.services.holdPatches()
+        client.send(try Packet.message("devices/d/messages/events/", "x", id: 1))
+        client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r", #"{"a":1}"#, id: 2))
+        client.send(try Packet.message("devices/d/messages/events/", "y", id: 3))
+        try await fixture.eventually("both events are stored") { try fixture.events().count == 2 }
+        // On one loop a later group's answer follows that of the group with 3; the twin's answer then follows both.
+        let other = try await fixture.client("e")
+        other.send(try Packet.message("devices/e/messages/events/", "z", id: 9))
+        _ = try await other.bytes(atLeast: 8)
+        let get = try #require(
+            Publish(topicName: "$iothub/twin/GET/?$rid=g", payload: ByteBuffer(), delivery: .atMostOnce))
+        client.send(Packet.publish(get).bytes)
+        let early = try await client.bytes(atLeast: 12)
+        #expect(Array(early[4..<8]) == pubAck(1) && early[8] == 0x30, "2 is not durable: neither 2 nor 3 is answered")
+        let before = early.count
+        fixture.hub.services.releasePatches()
+        let all = try await client.bytes(atLeast: before + 8)
+        #expect(Array(all.dropFirst(before).prefix(8)) == pubAck(2) + pubAck(3))
+        try await fixture.hub.stop()
+    }
+
     @Test func quarantinedPublishesGiveTheirRoomBack() async throws {
         let fixture = try await gateway { options in
             options.threads = 1
