@@ -146,6 +146,20 @@ import Testing
         try await fixture.hub.stop()
     }
 
+    @Test func aConnectionIsReadAgainWhenItsOperationsAreSettled() async throws {
+        let fixture = try await ListenerFixture { $0.threads = 1 }
+        let client = try await fixture.client("d")
+        fixture.hub.services.holdPatches()
+        for id in UInt16(1)...1100 {
+            client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r", #"{"a":1}"#, id: id))
+        }
+        try await fixture.eventually("reading is held") { fixture.hub.services.calls.count >= 1024 }
+        client.send(try Packet.message("devices/d/messages/events/", "after", id: 2000))
+        fixture.hub.services.releasePatches()
+        try await fixture.eventually("what came after is read") { try fixture.events().count == 1 }
+        try await fixture.hub.stop()
+    }
+
     @Test func quarantinedPublishesGiveTheirRoomBack() async throws {
         let fixture = try await gateway { options in
             options.threads = 1
