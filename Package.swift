@@ -199,11 +199,14 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
-        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Primitives"]),
+        tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
-            ["edge-agent", "HubContract", "Telemetry", "Primitives", "BrokerKit"]),
+            [
+                "edge-agent", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry", "Primitives",
+                "BrokerKit", logging,
+            ]),
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [

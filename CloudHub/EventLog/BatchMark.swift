@@ -8,7 +8,7 @@ public struct BatchMark: Sendable {
     public let epoch: Epoch
     /// Every sequence number that this publish settles: those of the event's records, and the quarantined ones.
     public let runs: [Run]
-    /// What the gateway says that it will never send.
+    /// What the gateway says that it will never send. Closes holes; a record of them that comes later is a repeat.
     public let dropped: [Run]
     /// The records that were taken out of the event before it was appended.
     public let quarantined: [QuarantinedRecord]

@@ -6,7 +6,8 @@ import Telemetry
 ///
 /// A fault's id is made where it is found, so a report that arrives twice changes nothing. What was raised again under
 /// another id while the same rule's fault of the same device is open is folded into that one. A fault that is over is
-/// never opened again, however late its beginning arrives.
+/// never opened again, however late its beginning arrives. An id belongs to the device that came with it first: what
+/// another one reports under it changes nothing.
 public enum FaultLifeCycle {
     /// What is known when a report arrives.
     public struct Known: Sendable, Equatable {
@@ -37,7 +38,8 @@ public enum FaultLifeCycle {
     }
 
     public static func reported(_ report: FaultReport, known: Known) -> Action {
-        switch report.transition.state {
+        if let fault = known.fault, fault.device != report.transition.device { return .ignore }
+        return switch report.transition.state {
         case .raised: raised(report, known: known)
         case .cleared: cleared(report, known: known)
         }

@@ -93,10 +93,10 @@ struct HubServer {
 
     private func startHTTP() async throws -> WebServer {
         let router = Router()
-        rooms.pages.addRoutes(to: router)
+        rooms.pages.addRoutes(to: router, isOverTLS: false)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
-        rooms.pages.addFallback(to: router)
+        rooms.pages.addFallback(to: router, isOverTLS: false)
         return try await started("HTTP", at: settings.http) {
             try await WebServer.start(
                 router, at: settings.http, tls: TLSConfiguration?.none, group: group, logger: Self.quiet("http"))
@@ -105,11 +105,11 @@ struct HubServer {
 
     private func startHTTPS(_ certificates: HubCertificates) async throws -> WebServer {
         let router = Router()
-        rooms.pages.addRoutes(to: router)
+        rooms.pages.addRoutes(to: router, isOverTLS: true)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
-        rooms.pages.addFallback(to: router)
+        rooms.pages.addFallback(to: router, isOverTLS: true)
         let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
             try await WebServer.start(router, at: settings.https, tls: tls, group: group, logger: Self.quiet("https"))

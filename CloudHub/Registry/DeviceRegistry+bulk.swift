@@ -5,13 +5,13 @@ public import Primitives
 public enum BulkOperation: Sendable {
     case create(DeviceDraft)
     case update(DeviceDraft, WriteCondition)
-    /// Whichever of the two applies.
-    case createOrUpdate(DeviceDraft)
+    /// Whichever of the two applies; the condition is on what is updated.
+    case createOrUpdate(DeviceDraft, WriteCondition = .exists)
     case delete(DeviceID, WriteCondition)
 
     public var device: DeviceID {
         switch self {
-        case .create(let draft), .update(let draft, _), .createOrUpdate(let draft): draft.id
+        case .create(let draft), .update(let draft, _), .createOrUpdate(let draft, _): draft.id
         case .delete(let id, _): id
         }
     }
@@ -61,11 +61,11 @@ extension DeviceRegistry {
         case .create(let draft): try await create(draft)
         case .update(let draft, let condition): try await update(draft, on: condition)
         case .delete(let id, let condition): try await delete(id, on: condition)
-        case .createOrUpdate(let draft):
+        case .createOrUpdate(let draft, let condition):
             if device(draft.id) == nil {
                 try await create(draft)
             } else {
-                try await update(draft)
+                try await update(draft, on: condition)
             }
         }
     }

@@ -86,7 +86,8 @@ extension ServiceAPI {
         case .updateTwin, .updateTwinIfMatchETag: return nil
         case .updateIfMatchETag, .createOrUpdateIfMatchETag:
             guard let condition else { throw HubError(.argumentNull, "importMode \(item.mode.rawValue) needs eTag") }
-            return .update(try DeviceDraft(item.device), condition)
+            let draft = try DeviceDraft(item.device)
+            return item.mode == .updateIfMatchETag ? .update(draft, condition) : .createOrUpdate(draft, condition)
         case .deleteIfMatchETag:
             guard let condition else { throw HubError(.argumentNull, "importMode \(item.mode.rawValue) needs eTag") }
             return .delete(id, condition)

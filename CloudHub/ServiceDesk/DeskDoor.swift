@@ -40,7 +40,7 @@ public struct DeskAlertDetail: Sendable, Equatable {
     public let alert: DeskAlert
     /// `msdyn_alertdata`: the JSON that came with the alert.
     public let alertText: String
-    /// Oldest first; at most 100.
+    /// The newest hundred, oldest first.
     public let commands: [DeskCommand]
     /// Oldest first; the newest 500.
     public let history: [DeskHistoryLine]
@@ -61,10 +61,7 @@ extension ServiceDesk {
         case .open: options.filter = open
         case .closed: options.filter = .not(open)
         }
-        let newest = [("createdon", true), ("versionnumber", true)]
-        options.orders = newest.compactMap { name, isDescending in
-            Tables.alert.column(name).map { QueryOptions.Order(column: $0, isDescending: isDescending) }
-        }
+        options.orders = Self.newestFirst(Tables.alert)
         let found = try await store.rows(
             options, in: Tables.alert, limit: min(max(limit, 1), QueryOptions.pageRowsMax))
         return found.rows.map(DeskAlert.init)
@@ -74,13 +71,27 @@ extension ServiceDesk {
     public func alert(_ id: UniqueID) async throws -> DeskAlertDetail? {
         guard let row = try await store.row(id, in: Tables.alert) else { return nil }
         var options = QueryOptions(query: [("_msdyn_parentalert_value", id)])
-        options.orders = Tables.command.column("createdon").map { [.init(column: $0, isDescending: false)] } ?? []
-        let commands = try await store.rows(options, in: Tables.command, limit: 100).rows
-        let lines = try await store.audit(of: [id] + commands.map(\.id), limit: 500)
+        options.orders = Self.newestFirst(Tables.command)
+        let newest = try await store.rows(options, in: Tables.command, limit: 100).rows
+        let lines = try await store.audit(of: [id] + newest.map(\.id), limit: 500)
         return DeskAlertDetail(
             alert: DeskAlert(row), alertText: row.text("msdyn_alertdata") ?? "",
-            commands: commands.map(DeskCommand.init),
+            commands: Self.inOrder(newest.map(DeskCommand.init), lines),
             history: lines.map(DeskHistoryLine.init))
+    }
+
+    private static func newestFirst(_ table: Table) -> [QueryOptions.Order] {
+        ["createdon", "versionnumber"].compactMap { name in
+            table.column(name).map { QueryOptions.Order(column: $0, isDescending: true) }
+        }
+    }
+
+    /// Oldest first. Rows say the second of their making only; of those in one second the audit knows the order.
+    private static func inOrder(_ commands: [DeskCommand], _ lines: [AuditLine]) -> [DeskCommand] {
+        let made = Dictionary(lines.enumerated().map { ($1.row, $0) }, uniquingKeysWith: min)
+        return commands.sorted {
+            ($0.createdAt, made[$0.id] ?? -1) < ($1.createdAt, made[$1.id] ?? -1)
+        }
     }
 
     /// Writes a command row on an alert's device, with its audit line, and does nothing else.

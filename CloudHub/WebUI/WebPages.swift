@@ -15,6 +15,7 @@ public struct WebPages: Sendable {
     private let templates: Templates
     private let now: @Sendable () -> WallInstant
     private let logger = Logger(label: "pages")
+    private var cookie = Cookie.plain
 
     /// - Throws: when a built-in template does not parse, which a test would have shown.
     public init(source: any PageSource, now: @escaping @Sendable () -> WallInstant) throws {
@@ -31,19 +32,33 @@ public struct WebPages: Sendable {
     private static let alertsMax = 200
 
     /// Shows a person's browser a page at an address that nothing else answers; programs get what they got before.
-    public func addFallback(to router: Router<some RequestContext>) {
-        router.add(middleware: middleware(for: router))
+    ///
+    /// - Parameter isOverTLS: as with `addRoutes`.
+    public func addFallback(to router: Router<some RequestContext>, isOverTLS: Bool) {
+        router.add(middleware: kept(to: isOverTLS ? .overTLS : .plain).middleware(for: router))
+    }
+
+    private func kept(to cookie: Cookie) -> WebPages {
+        var pages = self
+        pages.cookie = cookie
+        return pages
     }
 
     private func middleware<Context: RequestContext>(for router: Router<Context>) -> NotFoundPage<Context> {
         NotFoundPage { request in
-            guard let id = Cookie.sessionID(in: request.headers[.cookie]) else { return notFound() }
+            guard let id = cookie.sessionID(in: request.headers[.cookie]) else { return notFound() }
             return notFound(await signIn.session(id))
         }
     }
 
     /// Adds every page to `router`.
-    public func addRoutes(to router: Router<some RequestContext>) {
+    ///
+    /// - Parameter isOverTLS: whether the router serves HTTPS alone: its sessions' cookies then never leave it.
+    public func addRoutes(to router: Router<some RequestContext>, isOverTLS: Bool) {
+        kept(to: isOverTLS ? .overTLS : .plain).addRoutes(to: router)
+    }
+
+    private func addRoutes(to router: Router<some RequestContext>) {
         router.get("/assets/:name") { _, context in asset(context.parameters.get("name") ?? "") }
         router.get("/sign-in/:token") { _, context in await openLink(context.parameters.get("token") ?? "") }
         router.get("/sign-in") { _, _ in
@@ -52,7 +67,7 @@ public struct WebPages: Sendable {
         router.post("/sign-out") { request, _ in
             try await withForm(request) { session, _ in
                 await signIn.signOut(session.id)
-                return redirect(to: "/sign-in", cookie: Cookie.cleared)
+                return redirect(to: "/sign-in", cookie: cookie.cleared)
             }
         }
         addDeviceRoutes(to: router)
@@ -140,7 +155,7 @@ public struct WebPages: Sendable {
     private func withSession(
         _ request: Request, _ body: (OpenSession) async throws -> Response
     ) async throws -> Response {
-        guard let id = Cookie.sessionID(in: request.headers[.cookie]), let session = await signIn.session(id) else {
+        guard let id = cookie.sessionID(in: request.headers[.cookie]), let session = await signIn.session(id) else {
             return redirect(to: "/sign-in", cookie: nil)
         }
         return try await body((id, session))
@@ -172,7 +187,7 @@ public struct WebPages: Sendable {
             return page(.unauthorized, templates.signIn(isUsed: true))
         }
         logger.info("signed in", metadata: ["user": "\(opened.session.user)"])
-        return redirect(to: "/", cookie: Cookie.session(opened.id))
+        return redirect(to: "/", cookie: cookie.session(opened.id))
     }
 
     // MARK: responses
@@ -240,14 +255,22 @@ private struct NotFoundPage<Context: RequestContext>: RouterMiddleware {
 }
 
 /// The session cookie: not readable by scripts, never sent by another site.
-enum Cookie {
-    private static let name = "fieldline_session"
+///
+/// Over HTTPS it has a name of its own, which a browser takes and sends over HTTPS alone. Under one name for both, a
+/// browser that holds the one of HTTPS would refuse the plain listener's.
+struct Cookie {
+    static let plain = Cookie(name: "fieldline_session", attributes: "Path=/; HttpOnly; SameSite=Strict")
+    static let overTLS = Cookie(
+        name: "__Host-fieldline_session", attributes: "Path=/; Secure; HttpOnly; SameSite=Strict")
 
-    static let cleared = "\(name)=; Path=/; HttpOnly; SameSite=Strict; Max-Age=0"
+    private let name: String
+    private let attributes: String
 
-    static func session(_ id: String) -> String { "\(name)=\(id); Path=/; HttpOnly; SameSite=Strict; Max-Age=43200" }
+    var cleared: String { "\(name)=; \(attributes); Max-Age=0" }
 
-    static func sessionID(in header: String?) -> String? {
+    func session(_ id: String) -> String { "\(name)=\(id); \(attributes); Max-Age=43200" }
+
+    func sessionID(in header: String?) -> String? {
         guard let header else { return nil }
         for pair in header.split(separator: ";") {
             let trimmed = pair.drop { $0 == " " }

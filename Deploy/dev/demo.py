@@ -280,6 +280,8 @@ def main():
     # The terminal may close, or somebody may end the demo from elsewhere: everything ends in order all the same.
     for number in (signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda received, _: sys.exit(128 + received))
+    # A shell that starts it in the background has it ignore Ctrl-C; whoever sends it then means it.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     steps = Steps()
     try:
         with Stage(options.programs, bound=True) as stage:

@@ -220,6 +220,8 @@ class Stage:
         port = port or free_port()
         config = self.folder / "mosquitto.conf"
         config.write_text(
+            # Started by root it would become another user, and then no longer hear that its parent is gone.
+            ("user root\n" if os.geteuid() == 0 else "") +
             f"listener {port} 127.0.0.1\nallow_anonymous true\npersistence false\n"
             "max_inflight_messages 0\nmax_queued_messages 0\nset_tcp_nodelay true\n"
             "log_type error\nlog_type warning\nlog_type notice\nlog_type information\nlog_type subscribe\n"
@@ -286,10 +288,12 @@ class Browser:
         def redirect_request(self, *arguments):
             return None
 
-    def __init__(self, base):
+    def __init__(self, base, context=None):
+        """`context` is the TLS context of an https address."""
         self.base = base.rstrip("/")
         self.cookie = None
-        self._opener = urllib.request.build_opener(self._NoRedirect)
+        self._opener = urllib.request.build_opener(
+            self._NoRedirect, urllib.request.HTTPSHandler(context=context))
 
     def request(self, path, form=None, headers=None):
         """Status, headers, text. Redirects are not followed."""

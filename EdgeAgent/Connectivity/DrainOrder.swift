@@ -3,6 +3,12 @@
 /// Faults go first, in their order. Then readings: those that were stored since the link came up (live) and those
 /// from before (backlog) take turns, and the backlog never takes the last slot, so that a live reading is not kept
 /// waiting by a long outage. After a link loss everything unacknowledged is sent again, from the oldest on.
+///
+/// A fault that goes ahead of older readings is an island in what the hub knows, and the hub keeps no more than 16,384
+/// of them (`IntervalSet.intervalCountMaxDefault`). From `islandsMax` on, faults wait until the readings before the
+/// oldest islands are acknowledged, and readings do not pass the faults that wait: the two go interleaved. Islands
+/// outlive the link, because the hub keeps them. They do not outlive the program: one that starts again begins to count
+/// at zero, so the bound leaves room for several starts in the midst of such a backlog.
 public struct DrainOrder: Sendable {
     public enum Lane: Sendable, Hashable, CaseIterable {
         case faults, live, backlog
@@ -26,6 +32,13 @@ public struct DrainOrder: Sendable {
         let number: UInt64
     }
 
+    /// A batch on its way.
+    private struct Flight: Sendable {
+        let lane: Lane
+        /// Where it was read from: everything of the lane up to here was sent before it.
+        let after: UInt64
+    }
+
     private struct Position: Sendable {
         var after: UInt64
         let before: UInt64?
@@ -33,16 +46,26 @@ public struct DrainOrder: Sendable {
         var isExhausted = false
     }
 
+    /// Default bound of islands, an eighth of what the hub keeps. One batch of faults may pass it.
+    public static let islandsMaxDefault = 2_048
+
     public let inflightCountMax: Int
+    public let islandsMax: Int
     private var positions: [Lane: Position] = [:]
-    private var inflight: [Ticket: Lane] = [:]
+    private var inflight: [Ticket: Flight] = [:]
+    /// Where runs of faults begin that went ahead of readings which are not acknowledged, as far as known.
+    private var islands: Set<UInt64> = []
     private var nextNumber: UInt64 = 1
     private var lastReadings = Lane.backlog
 
-    /// - Parameter inflightCountMax: batches without PUBACK, 2 … 64. Default 8.
-    public init(inflightCountMax: Int = 8) {
+    /// - Parameters:
+    ///   - inflightCountMax: batches without PUBACK, 2 … 64. Default 8.
+    ///   - islandsMax: 1 and more; see above.
+    public init(inflightCountMax: Int = 8, islandsMax: Int = Self.islandsMaxDefault) {
         precondition((2...64).contains(inflightCountMax), "the window holds 2 to 64 batches")
+        precondition(islandsMax >= 1, "faults need room for one island")
         self.inflightCountMax = inflightCountMax
+        self.islandsMax = islandsMax
     }
 
     public var inflightCount: Int { inflight.count }
@@ -69,38 +92,75 @@ public struct DrainOrder: Sendable {
         positions[.live]?.isExhausted = false
     }
 
-    /// The next read to make; `nil` when the window is full, the link is down or nothing is left.
+    /// The next read to make; `nil` when the window is full, the link is down or nothing may be sent now.
     public func nextRequest() -> Request? {
         guard inflight.count < inflightCountMax else { return nil }
-        if let request = request(.faults) { return request }
-        let backlogCount = inflight.values.count { $0 == .backlog }
-        let backlog = backlogCount < inflightCountMax - 1 ? request(.backlog) : nil
-        let live = request(.live)
+        let faults = request(.faults)
+        if let faults, islands.count < islandsMax { return faults }
+        // Readings do not pass faults that wait. Faults of an earlier link that are sent again count as sent.
+        let bound = faults.map { max($0.after, islands.max() ?? 0) + 1 }
+        let backlogCount = inflight.values.count { $0.lane == .backlog }
+        let backlog = backlogCount < inflightCountMax - 1 ? request(.backlog, before: bound) : nil
+        let live = request(.live, before: bound)
         return lastReadings == .live ? backlog ?? live : live ?? backlog
     }
 
-    /// The read found a batch that ends at `lastSequence`, and it was handed to the transport.
-    public mutating func batchSent(_ request: Request, lastSequence: UInt64) -> Ticket {
+    /// The read found a batch, and it was handed to the transport.
+    ///
+    /// - Parameters:
+    ///   - runStarts: the first sequence of each run in it, rising.
+    ///   - lastSequence: where it ends.
+    public mutating func batchSent(_ request: Request, runStarts: [UInt64], lastSequence: UInt64) -> Ticket {
         precondition(lastSequence > request.after, "a batch ends after the position it was read from")
         positions[request.lane]?.after = lastSequence
-        if request.lane != .faults { lastReadings = request.lane }
+        switch request.lane {
+        case .faults: islands.formUnion(runStarts)
+        case .live, .backlog: lastReadings = request.lane
+        }
         let ticket = Ticket(number: nextNumber)
         nextNumber += 1
-        inflight[ticket] = request.lane
+        inflight[ticket] = Flight(lane: request.lane, after: request.after)
         return ticket
     }
 
     public mutating func nothingFound(_ request: Request) {
-        positions[request.lane]?.isExhausted = true
+        guard let position = positions[request.lane] else { return }
+        if let before = request.before, before != position.before {
+            // Only up to a fault that waits: there may be more behind it.
+            positions[request.lane]?.after = max(position.after, before - 1)
+        } else {
+            positions[request.lane]?.isExhausted = true
+        }
+        forgetIslands()
     }
 
     /// `false` when the ticket is from before a link loss: its batch is sent again, and the hub knows it.
     public mutating func batchAcknowledged(_ ticket: Ticket) -> Bool {
-        inflight.removeValue(forKey: ticket) != nil
+        guard inflight.removeValue(forKey: ticket) != nil else { return false }
+        forgetIslands()
+        return true
     }
 
-    private func request(_ lane: Lane) -> Request? {
+    private func request(_ lane: Lane, before bound: UInt64? = nil) -> Request? {
         guard let position = positions[lane], !position.isExhausted else { return nil }
-        return Request(lane: lane, after: position.after, before: position.before)
+        guard let bound, bound < position.before ?? .max else {
+            return Request(lane: lane, after: position.after, before: position.before)
+        }
+        return position.after + 1 < bound ? Request(lane: lane, after: position.after, before: bound) : nil
+    }
+
+    /// An island is none any more when all readings before it are acknowledged.
+    private mutating func forgetIslands() {
+        guard !islands.isEmpty, let liveStart = positions[.backlog]?.before else { return }
+        let backlog = acknowledgedThrough(.backlog)
+        let live = acknowledgedThrough(.live)
+        islands = islands.filter { $0 > ($0 < liveStart ? backlog : live) }
+    }
+
+    /// All that was stored of the lane up to here is acknowledged.
+    private func acknowledgedThrough(_ lane: Lane) -> UInt64 {
+        guard let position = positions[lane] else { return 0 }
+        if let oldest = inflight.values.filter({ $0.lane == lane }).map(\.after).min() { return oldest }
+        return position.isExhausted ? (position.before ?? .max) : position.after
     }
 }

@@ -7,13 +7,13 @@ public import Primitives
 ///                        └────────────── time ◄──────────────────────────┘
 public struct LinkSupervisor: Sendable {
     private enum State: Sendable {
-        /// Not started, or stopped. Exits: `connecting`.
+        /// Not started. Exits: `connecting`.
         case idle
-        /// A connection attempt runs; given up at `deadline`. Exits: `connected`, `waiting`, `idle`.
+        /// A connection attempt runs; given up at `deadline`. Exits: `connected`, `waiting`.
         case connecting(deadline: MonotonicInstant)
-        /// The hub has accepted us. Exits: `connecting` (new token), `waiting`, `idle`.
+        /// The hub has accepted us. Exits: `connecting` (new token), `waiting`.
         case connected(since: MonotonicInstant, renewAt: MonotonicInstant?)
-        /// The next attempt is at `until`. Exits: `connecting`, `idle`.
+        /// The next attempt is at `until`. Exits: `connecting`.
         case waiting(until: MonotonicInstant)
     }
 
@@ -120,19 +120,6 @@ public struct LinkSupervisor: Sendable {
         case .connected: return .renewToken
         case .waiting: return .connect
         }
-    }
-
-    /// The network came up, say: do not wait any longer. `true` when an attempt should be made now.
-    public mutating func hurry(now: MonotonicInstant) -> Bool {
-        guard case .waiting = state else { return false }
-        backoff.reset()
-        state = .waiting(until: now)
-        return true
-    }
-
-    public mutating func stopped() {
-        state = .idle
-        lastProblem = nil
     }
 
     /// Two minutes before its end, or at four fifths of a shorter life, so that a slow handshake still fits.

@@ -131,7 +131,7 @@ public final class SQLiteOutbox: OutboxStore {
                     [.text(kept.key), .blob(kept.bytes)], doing: "keep state")
             }
             state.nextSequence += UInt64(commit.records.count)
-            state.lastWallTime = commit.wallTime
+            state.lastWallTime = commit.lastWallTime(after: state.lastWallTime)
             try state.write(connection)
             return eviction
         }

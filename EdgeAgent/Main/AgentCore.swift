@@ -17,9 +17,13 @@ final class AgentCore: ReadingSink {
     static let deliveriesPerCommitMax = 256
     /// Time after which a driver is told to come again.
     static let acceptTimeMax = Duration.seconds(10)
+    /// Between two tries of what was due by the clock while the store refuses.
+    static let refusedPause = Duration.seconds(1)
 
     private enum Verdict: Sendable {
         case kept
+        /// There was nothing to keep, which says nothing about the store.
+        case nothing
         case refused(SinkError)
     }
 
@@ -85,7 +89,7 @@ final class AgentCore: ReadingSink {
             return desk.hasEnded ? .refused(SinkError(.stopping, detail: "the agent is stopping")) : nil
         }
         switch verdict {
-        case .kept: return
+        case .kept, .nothing: return
         case .refused(let error): throw error
         case nil: try giveUp(ticket)
         }
@@ -122,7 +126,12 @@ final class AgentCore: ReadingSink {
     private func run(_ fresh: Pipeline, _ isServed: (DeviceID) -> Bool) {
         if var pipeline = restored(fresh, isServed) {
             var isRefusing = false
-            while let group = nextGroup(before: isRefusing ? nil : pipeline.nextDeadline) {
+            // While the store refuses, what is due by the clock stays due: not at once again, but soon.
+            while let group = nextGroup(
+                before: isRefusing
+                    ? pipeline.nextDeadline.map { max($0, SystemTime.monotonic + Self.refusedPause) }
+                    : pipeline.nextDeadline)
+            {
                 // Wide enough for a test to kill the agent in between.
                 if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { usleep(200_000) }
                 let verdict = take(group, &pipeline)
@@ -146,8 +155,10 @@ final class AgentCore: ReadingSink {
                 var turn = CoreTurn(firstSequence: first)
                 turn.add(pipeline.begin(restoring: state, at: turn.now, firstSequence: first, isServed: isServed))
                 let verdict = finish(turn, marks: [])
-                if case .kept = verdict { return pipeline }
-                note(verdict, &isRefusing)
+                switch verdict {
+                case .kept, .nothing: return pipeline
+                case .refused: note(verdict, &isRefusing)
+                }
             } catch {
                 note(.refused(SinkError(.storeFailed, detail: error.description)), &isRefusing)
             }
@@ -175,7 +186,10 @@ final class AgentCore: ReadingSink {
             turn.add(trial.timeReached(at: turn.now, firstSequence: turn.nextSequence))
         }
         let verdict = finish(turn, marks: group.map(\.delivery))
-        if case .kept = verdict { pipeline = trial }
+        switch verdict {
+        case .kept, .nothing: pipeline = trial
+        case .refused: break
+        }
         return verdict
     }
 
@@ -198,7 +212,7 @@ final class AgentCore: ReadingSink {
         case .refused(let error) where !isRefusing:
             logger.error("readings cannot be kept", metadata: ["reason": "\(error)"])
             isRefusing = true
-        case .kept, .refused: break
+        case .kept, .nothing, .refused: break
         }
     }
 
@@ -223,10 +237,11 @@ final class AgentCore: ReadingSink {
         }
         var kept = marks.map { KeptState(key: $0.key, bytes: $0.value) }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
-        guard !turn.records.isEmpty || !kept.isEmpty else { return .kept }
+        guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {
             let dropped = try store.append(
-                OutboxCommit(records: turn.records, kept: kept, wallTime: turn.now.wall))
+                OutboxCommit(
+                    records: turn.records, kept: kept, wallTime: turn.now.wall, clock: turn.now.clock))
             if !dropped.isEmpty {
                 logger.warning(
                     "the outbox is at its quota; the oldest readings were dropped",

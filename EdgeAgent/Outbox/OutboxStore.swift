@@ -64,11 +64,25 @@ public struct OutboxCommit: Sendable {
     public let kept: [KeptState]
     /// The wall clock now: certificates are never checked at an earlier time while the clock is unset.
     public let wallTime: WallInstant
+    /// How far `wallTime` can be trusted.
+    public let clock: ClockQuality
 
-    public init(records: [SequencedRecord], kept: [KeptState] = [], wallTime: WallInstant) {
+    public init(
+        records: [SequencedRecord], kept: [KeptState] = [], wallTime: WallInstant, clock: ClockQuality
+    ) {
         self.records = records
         self.kept = kept
         self.wallTime = wallTime
+        self.clock = clock
+    }
+
+    /// The last known wall time once this commit is kept. A clock that was never set knows no time: a board without a
+    /// battery starts in 1970, and that must not take the place of what was known before the power went.
+    public func lastWallTime(after known: WallInstant?) -> WallInstant? {
+        switch clock {
+        case .synchronised, .guessed: wallTime
+        case .unset: known
+        }
     }
 }
 
@@ -91,7 +105,7 @@ public struct OutboxStatus: Sendable, Equatable {
     public let recordCount: UInt64
     /// What counts against the quota: fragment bytes and a fixed sum a row.
     public let storedBytes: Int
-    /// The wall time of the last commit; `nil` before the first.
+    /// The wall time of the last commit whose clock was set; `nil` before the first.
     public let lastWallTime: WallInstant?
     /// Records that were dropped and not yet declared to the hub.
     public let undeclaredCount: UInt64

@@ -259,7 +259,8 @@ final class UplinkLoop {
             let payload = Batch.envelope(
                 epoch: store.epoch, fragments: batch.fragments, runs: batch.runs, dropped: batch.dropped)
             let identifier = try transport.publish(telemetryTopic, payload)
-            let ticket = drain.batchSent(request, lastSequence: batch.lastSequence)
+            let ticket = drain.batchSent(
+                request, runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence)
             travelling[identifier] = (
                 ticket, OutboxBatch(rows: batch.rows, runs: batch.runs, fragments: [], dropped: batch.dropped)
             )

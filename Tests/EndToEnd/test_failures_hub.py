@@ -12,7 +12,7 @@ import pytest
 from clients import (
     ACCEPTED, BATCH_TYPE, NOT_AUTHORISED, PUBACK, Closed, HubUnderTest, RawDevice, device_token, packet, run, same,
     small_disk, text)
-from stage import Stage, free_port, wait_until
+from stage import Browser, Stage, StageError, free_port, wait_until
 
 OTHER_KEY = "bm90IHRoZSBrZXkgb2YgdGhpcyBkZXZpY2UgYXQgYWxsIQ=="
 TIME = r"<\d{4}-\d\d-\d\dT[\d:]+[+-]\d{4}>"
@@ -437,6 +437,83 @@ def test_with_a_full_disk_acknowledgements_are_withheld_and_come_by_themselves_w
         device.acknowledged(device.publish({"n": number + 1}))
         assert [body["n"] for body in hub.bodies("dev-1")] == list(range(1, number + 2))
         assert hub.bodies("patient") == [{"sent": "while the disk was full"}]
+        assert hub.process.stop() == 0
+
+
+JSON_BAG = "$.ct=application%2Fjson&$.ce=utf-8"
+HOT = """
+[[rule]]
+name = "overheat"
+device = "dev-1"
+metric = "temperature"
+when = "> 70"
+severity = "critical"
+message = "{device} is at {value}"
+"""
+
+
+def patch(device, number):
+    """Writes reported properties; status and body of the answer. The PUBACK is waited for too."""
+    properties = {"n": number, "ballast": "x" * 3000}
+    sent = device.publish(properties, topic=f"$iothub/twin/PATCH/properties/reported/?$rid={number}")
+    topic, body = device.message()
+    device.acknowledged(sent)
+    return int(re.match(rf"\$iothub/twin/res/(\d+)/\?\$rid={number}\b", topic).group(1)), body.decode()
+
+
+def reported(device):
+    """The reported properties that the hub has of the device."""
+    device.acknowledged(device.publish(b"", topic="$iothub/twin/GET/?$rid=get"))
+    topic, body = device.message()
+    assert topic.startswith("$iothub/twin/res/200/"), topic
+    return json.loads(body)["reported"]
+
+
+def test_with_a_full_disk_the_twin_and_the_desk_refuse_and_an_open_alert_goes_on_when_there_is_room(stage, tmp_path):
+    with small_disk(tmp_path / "disk", 24) as disk, Stage(stage.programs, tmp_path / "stage") as own:
+        config = own.folder / "cloud-hub.toml"
+        config.write_text(HOT)
+        hub = HubUnderTest(own, ("--config", config), data=disk.path / "hub")
+        hub.create("dev-1")
+        device = hub.connect("dev-1")
+        browser = Browser(f"http://127.0.0.1:{hub.process.http}")
+        assert browser.open_link(own.hub_command("sign-in", data=hub.process.data))
+        device.acknowledged(device.publish({"temperature": 80}, bag=JSON_BAG))
+        ((alert, title),) = wait_until("the alert", browser.alerts)
+        assert device.subscribe("$iothub/twin/res/#", qos=0) == 0
+        assert patch(device, 1)[0] == 204
+
+        disk.fill()
+        # What still fits into the files as they are is stored as ever.
+        stored, (status, body) = 1, patch(device, 2)
+        while status == 204 and stored < 1000:
+            stored += 1
+            status, body = patch(device, stored + 1)
+        assert status == 503
+        assert json.loads(body)["message"] == (
+            "the hub's store does not take it: could not commit a group of 1 writes in hub.sqlite: the disk is full; free "
+            "some space, the hub resumes by itself")
+        assert (reported(device)["n"], reported(device)["$version"]) == (stored, stored + 1)
+        written = 0
+        with pytest.raises(StageError, match="the command form answered 500"):
+            while written < 1000:
+                browser.send_command(alert, "Notification", message="x" * 400)
+                written += 1
+        assert len(browser.commands(alert)) == written
+        over = device.publish({"temperature": 20}, bag=JSON_BAG)
+        assert browser.alerts() == [(alert, title)]
+
+        disk.free()
+        device.acknowledged(over)
+        wait_until("the end of the alert", lambda: browser.alerts("closed") == [(alert, title)])
+        assert browser.alerts() == []
+        assert len(browser.commands(alert)) == written
+        assert patch(device, 0)[0] == 204
+        assert (reported(device)["n"], reported(device)["$version"]) == (0, stored + 2)
+        device.acknowledged(device.publish({"temperature": 81}, bag=JSON_BAG))
+        ((second, _),) = wait_until("the next alert", browser.alerts)
+        browser.send_command(second, "Notification", message="there is room again")
+        assert len(browser.commands(second)) == 1
         assert hub.process.stop() == 0
 
 

@@ -9,7 +9,7 @@ import urllib.request
 
 import pytest
 
-from clients import BATCH_TYPE, PUBLISH, HubUnderTest, same
+from clients import BATCH_TYPE, PUBLISH, HubUnderTest, same, trusting
 from stage import Browser, Stage, wait_until
 
 TIME = r"<\d{4}-\d\d-\d\dT[\d:]+[+-]\d{4}>"
@@ -184,6 +184,21 @@ def test_a_link_opens_one_session_and_no_second(hub):
         status, headers, text = browser.request(path)
         assert (status, headers["Set-Cookie"]) == (401, None)
         assert "<h1>This link does not work any more</h1>" in text
+
+
+def test_over_https_the_session_cookie_is_secure_and_the_plain_listener_does_not_take_it(hub):
+    link = hub.stage.hub_command("sign-in", data=hub.process.data)
+    browser = Browser(f"https://localhost:{hub.process.https}", trusting(hub.process))
+    status, headers, _ = browser.request(urllib.parse.urlparse(link).path)
+    assert (status, headers["Location"]) == (303, "/")
+    assert re.fullmatch(
+        "__Host-fieldline_session=[0-9a-f]{64}; Path=/; Secure; HttpOnly; SameSite=Strict; Max-Age=43200",
+        headers["Set-Cookie"])
+    browser.cookie = headers["Set-Cookie"].split(";")[0]
+    assert browser.request("/")[0] == 200
+    plain = Browser(f"http://127.0.0.1:{hub.process.http}")
+    plain.cookie = browser.cookie
+    assert plain.request("/")[0] == 303
 
 
 def test_without_a_session_every_page_leads_to_the_sign_in_and_tells_nothing(hub, browser):

@@ -83,6 +83,20 @@ import Testing
         }
     }
 
+    /// Whether these compile beside SwiftNIO, which has a C module of its own around the same headers, depends on the
+    /// order of the build. Two rooms without SwiftNIO keep them for all others.
+    @Test func structuresOfTheSystemStayAwayFromSwiftNIO() throws {
+        let homes = ["CloudHub/HubClock/SystemTime.swift", "CloudHub/Certificates/FolderSafety.swift"]
+        let banned = [" stat()", "timespec()", "dirent"]
+        for file in try tree.swiftFiles(below: ["CloudHub", "Tests/CloudHub"]) where !homes.contains(file.path) {
+            for (index, line) in file.lines.enumerated() {
+                for name in banned where code(of: line).contains(name) {
+                    Issue.record("\(file.path):\(index + 1) uses \(name); see \(homes)")
+                }
+            }
+        }
+    }
+
     @Test func theProtocolHouseHasNoClockSocketOrFile() throws {
         let banned = [
             "Date()", "ContinuousClock", "SuspendingClock", "Task.sleep", "clock_gettime", "socket(", "open(",

@@ -2,21 +2,25 @@ import Faults
 import JSON
 import Logging
 import Primitives
+import Synchronization
 
 /// Drains the fault queue into `msdyn_iotalerts`.
-struct AlertDelivery {
+final class AlertDelivery: Sendable {
     static let rowsAtOnce = 64
     static let alertSet = "msdyn_iotalerts"
 
     let connector: Connector
     let devices: DeviceRows
+    /// Whether the last row could not be settled: told once, and once when it is over.
+    private let cannotSettle = Mutex(false)
 
     init(connector: Connector) {
         self.connector = connector
         devices = DeviceRows(connector: connector)
     }
 
-    /// Works until nothing is due or the CRM must be left alone.
+    /// Works until nothing is due, the CRM must be left alone, or a row could not be settled: it is still due, and asking
+    /// for it again at once would send it to the CRM without end. The next tick tries again.
     func drain() async {
         while !Task.isCancelled, !connector.isPaused {
             let due: [QueuedAlert]
@@ -28,46 +32,74 @@ struct AlertDelivery {
                 return
             }
             if due.isEmpty { return }
-            await deliver(due)
+            guard await deliver(due) else { return }
         }
     }
 
     /// A batch holds at most one row of each fault, so its rows need no order among themselves.
-    private func deliver(_ due: [QueuedAlert]) async {
+    ///
+    /// - Returns: whether every row that was sent is settled; after one that is not no further one is sent.
+    private func deliver(_ due: [QueuedAlert]) async -> Bool {
         var rest = due[...]
-        await withTaskGroup(of: Void.self) { group in
-            for row in rest.prefix(connector.callsMax) { group.addTask { await deliver(row) } }
+        return await withTaskGroup(of: Bool.self) { group in
+            var areSettled = true
+            for row in rest.prefix(connector.callsMax) { group.addTask { await self.deliver(row) } }
             rest = rest.dropFirst(connector.callsMax)
-            while await group.next() != nil {
-                guard !Task.isCancelled, !connector.isPaused, let row = rest.popFirst() else { continue }
-                group.addTask { await deliver(row) }
+            while let isSettled = await group.next() {
+                areSettled = areSettled && isSettled
+                guard areSettled, !Task.isCancelled, !connector.isPaused, let row = rest.popFirst() else { continue }
+                group.addTask { await self.deliver(row) }
             }
+            return areSettled
         }
     }
 
-    private func deliver(_ row: QueuedAlert) async {
+    private func deliver(_ row: QueuedAlert) async -> Bool {
         let settlement: QueueSettlement
         do throws(DataverseClientError) {
             try await send(row)
             connector.succeeded()
             settlement = .delivered
         } catch {
-            if Task.isCancelled { return }
+            if Task.isCancelled { return true }
             settlement = self.settlement(of: row, error)
         }
         do {
             try await connector.faults.settle(row.sequence, as: settlement)
         } catch {
             // The row stays due and is sent again: every write to the CRM may be repeated.
-            connector.log.error("a queue row cannot be settled", metadata: ["error": "\(error)"])
+            tell(unsettled: error)
+            return false
+        }
+        tell(unsettled: nil)
+        return true
+    }
+
+    private func tell(unsettled error: (any Error)?) {
+        let was = cannotSettle.withLock { cannotSettle in
+            defer { cannotSettle = error != nil }
+            return cannotSettle
+        }
+        switch (was, error) {
+        case (false, let error?):
+            connector.log.error(
+                "what became of an alert cannot be stored; alerts wait until it can", metadata: ["error": "\(error)"])
+        case (true, nil): connector.log.info("what becomes of alerts is stored again")
+        case (true, _), (false, nil): return
         }
     }
 
+    /// A fault that ended meanwhile gets an alert that is closed: when its first row was retried as a dead letter, the row
+    /// that closes it has found no alert and is gone.
     private func send(_ row: QueuedAlert) async throws(DataverseClientError) {
         let fault = row.fault
         let id = CRMIdentity.alert(hub: connector.configuration.hubID, fault: fault.id)
         switch row.kind {
-        case .opened: try await open(row, id)
+        case .opened:
+            try await open(row, id)
+            guard !fault.isOpen else { return }
+            try await connector.client.update(
+                Self.alertSet, id, AlertColumns.cleared(fault), doing: "close an alert")
         case .updated:
             try await connector.client.update(
                 Self.alertSet, id, AlertColumns.updated(fault), doing: "bring an alert up to date")

@@ -20,6 +20,7 @@ extension CommandRow {
             id: id, device: json["msdyn_deviceid"]?.stringValue.flatMap { DeviceID($0) },
             message: json["msdyn_message"]?.stringValue ?? "", createdAt: createdAt,
             parentAlert: json["_msdyn_parentalert_value"]?.stringValue.flatMap { UniqueID($0) })
+        isForAllDevices = json["msdyn_sendtoallconnecteddevices"]?.boolValue == true
     }
 }
 

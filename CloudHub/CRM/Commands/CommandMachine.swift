@@ -47,6 +47,9 @@ public struct CommandVerdict: Sendable, Equatable {
             + "not repeated")
     public static let expired = CommandVerdict(
         .error, "expired: the time limit passed before the command could be sent; the device did not get it")
+    public static let forAllDevices = CommandVerdict(
+        .error,
+        "the command is for all connected devices, which this hub does not send; create one for each device")
 }
 
 /// A command row as the connector reads it.
@@ -58,6 +61,8 @@ public struct CommandRow: Sendable, Equatable {
     public let message: String
     public let createdAt: WallInstant
     public let parentAlert: UniqueID?
+    /// `msdyn_sendtoallconnecteddevices`.
+    public var isForAllDevices = false
 
     public init(id: UniqueID, device: DeviceID?, message: String, createdAt: WallInstant, parentAlert: UniqueID?) {
         self.id = id
@@ -109,6 +114,7 @@ public enum CommandMachine {
         }
         let age = now - row.createdAt
         guard age < limits.timeLimit else { return .decide(.expired) }
+        guard !row.isForAllDevices else { return .decide(.forAllDevices) }
         guard let device = row.device else {
             return .decide(
                 CommandVerdict(.error, "the command names no device, or one that cannot exist in the registry"))

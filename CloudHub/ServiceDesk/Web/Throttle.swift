@@ -15,15 +15,14 @@ public final class Throttle: Sendable {
         case unavailable
         /// 403: the application user lacks a privilege.
         case forbidden
-        /// 400: a plug-in of the environment refuses the row. Reading goes on.
+        /// 400: a plug-in of the environment refuses the row.
         case refused
-
-        var concernsWritesOnly: Bool { self == .refused }
     }
 
     private struct Pending {
         let kind: Kind
         let retryAfterSeconds: Int
+        let writesOnly: Bool
         var count: Int
     }
 
@@ -32,9 +31,13 @@ public final class Throttle: Sendable {
     public init() {}
 
     /// Refuses the next `count` requests to the Web API; zero ends it.
-    public func refuseNext(_ count: Int, _ kind: Kind, retryAfterSeconds: Int = 1) {
+    ///
+    /// - Parameter writesOnly: lets requests pass that only read, such as a connector's looking for commands.
+    public func refuseNext(_ count: Int, _ kind: Kind, retryAfterSeconds: Int = 1, writesOnly: Bool = false) {
         pending.withLock {
-            $0 = count > 0 ? Pending(kind: kind, retryAfterSeconds: retryAfterSeconds, count: count) : nil
+            $0 =
+                count > 0
+                ? Pending(kind: kind, retryAfterSeconds: retryAfterSeconds, writesOnly: writesOnly, count: count) : nil
         }
     }
 
@@ -44,7 +47,7 @@ public final class Throttle: Sendable {
     /// - Returns: the refusal of this request; `nil` when it is to be answered.
     func next(isWrite: Bool) -> DeskAnswer? {
         let taken = pending.withLock { pending -> Pending? in
-            guard var current = pending, isWrite || !current.kind.concernsWritesOnly else { return nil }
+            guard var current = pending, isWrite || !current.writesOnly else { return nil }
             current.count -= 1
             pending = current.count > 0 ? current : nil
             return current

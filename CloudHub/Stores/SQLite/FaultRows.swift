@@ -45,6 +45,11 @@ enum FaultRows {
 
 /// Applies the life cycle's decisions inside a transaction that the caller holds.
 final class FaultWriter {
+    /// Repeats kept in the history of one fault; the newest ones stay.
+    static let repeatsMax = 256
+    /// Ids kept that mean one fault besides its own; the newest ones stay, since it is the last one that ends.
+    static let aliasesMax = 1024
+
     private let database: Database
     private let now: WallInstant
     /// Queue rows added so far.
@@ -66,10 +71,9 @@ final class FaultWriter {
             try queue(.opened, fault.id)
         case .fold(let fault):
             try store(fault)
-            try database.execute(
-                sql: "INSERT OR IGNORE INTO \"faultAlias\" VALUES (?, ?)",
-                arguments: [transition.faultID.description, fault.id.description])
+            try remember(transition.faultID, as: fault)
             try record(.repeated, of: fault.id, at: transition.time, detail: detail)
+            try forgetRepeats(of: fault.id)
             try queueUpdate(fault.id)
         case .clear(let fault):
             try store(fault)
@@ -123,6 +127,28 @@ final class FaultWriter {
             try database.execute(sql: "DELETE FROM \"faultAlias\" WHERE \"fault\" = ?", arguments: [id])
             try database.execute(sql: "DELETE FROM \"fault\" WHERE \"id\" = ?", arguments: [id])
         }
+    }
+
+    /// Repeats are counted one by one, so that the count tells how old an id is.
+    private func remember(_ alias: UniqueID, as fault: Fault) throws {
+        try database.execute(
+            sql: "INSERT OR IGNORE INTO \"faultAlias\" (\"id\", \"fault\", \"number\") VALUES (?, ?, ?)",
+            arguments: [alias.description, fault.id.description, fault.repeats])
+        try database.execute(
+            sql: "DELETE FROM \"faultAlias\" WHERE \"fault\" = ? AND \"number\" <= ?",
+            arguments: [fault.id.description, fault.repeats - Self.aliasesMax])
+    }
+
+    private func forgetRepeats(of fault: UniqueID) throws {
+        try database.execute(
+            sql: """
+                DELETE FROM "faultEvent" WHERE "fault" = :fault AND "kind" = :kind AND "sequence" <= (
+                    SELECT "sequence" FROM "faultEvent" WHERE "fault" = :fault AND "kind" = :kind
+                    ORDER BY "sequence" DESC LIMIT 1 OFFSET :most)
+                """,
+            arguments: [
+                "fault": fault.description, "kind": FaultEvent.Kind.repeated.rawValue, "most": Self.repeatsMax,
+            ])
     }
 
     private func known(of transition: FaultTransition) throws -> FaultLifeCycle.Known {

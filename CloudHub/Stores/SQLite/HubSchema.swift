@@ -8,5 +8,6 @@ public enum HubSchema {
         SQLiteFaultStore.migration,
         SQLiteConnectorStore.migration,
         deliveriesMigration,
+        SQLiteFaultStore.aliasMigration,
     ]
 }

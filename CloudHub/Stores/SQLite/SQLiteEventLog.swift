@@ -18,7 +18,7 @@ public final class SQLiteEventLog: EventLog {
         public var partitionCount = 4
         /// Events older than this are deleted. Default 7 days.
         public var ageMax = Duration.seconds(7 * 86_400)
-        /// The oldest events are deleted beyond this many bytes of events. Default 10 GB.
+        /// The oldest events are deleted beyond this many bytes of events in all partitions together. Default 10 GB.
         public var bytesMax: Int64 = 10_000_000_000
         /// The write-ahead log is folded into the database at this size. Default 32 MiB.
         public var walBytesMax = 32 << 20
@@ -71,7 +71,7 @@ public final class SQLiteEventLog: EventLog {
         let statuses = try LogRetention.measure(connection, partitionCount: partitionCount)
         shared = LogShared(statuses: statuses)
         readers = try LogReaders(path: path)
-        let writer = LogWriter(
+        let writer = try LogWriter(
             connection: connection, shared: shared, options: options,
             environment: LogWriter.Environment(path: path, logger: logger, now: now))
         let box = SendingBox(writer)

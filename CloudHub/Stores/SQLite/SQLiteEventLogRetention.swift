@@ -14,6 +14,8 @@ final class LogRetention {
     private let logger: Logger
     /// Consumers that are about to lose events, or have begun to.
     private(set) var named: Set<String> = []
+    private var oldestRows: LogStatement?
+    private var deleteRow: LogStatement?
 
     init(connection: LogConnection, options: SQLiteEventLog.Options, logger: Logger) {
         self.connection = connection
@@ -54,70 +56,84 @@ final class LogRetention {
         return statuses
     }
 
-    /// Deletes what is too old or too much. The newest row of a partition always stays: it carries the next offset.
-    /// - Returns: what the partitions hold afterwards.
-    func trim(
-        _ statuses: [PartitionStatus], now: WallInstant, consumers: [String: [Int64]]
-    ) throws(EventLogError) -> [PartitionStatus] {
-        warn(statuses, now: now, consumers: consumers)
-        let bytesEach = options.bytesMax / Int64(max(1, statuses.count))
-        let cutoff = now.milliseconds - options.ageMax.millisecondsClamped
-        var result = statuses
-        var deletedAny = false
-        for status in statuses where isOver(status, bytesEach: bytesEach, cutoff: cutoff) {
-            try trim(status.partition, &result[status.partition], bytesEach: bytesEach, cutoff: cutoff)
-            deletedAny = true
+    /// When the newest event was stored; `nil` when the log is empty.
+    static func newestEnqueued(_ connection: LogConnection, partitionCount: Int) throws(EventLogError) -> Int64? {
+        let newest = try connection.prepare(
+            "SELECT enqueued FROM event WHERE position >= ?1 AND position < ?2 ORDER BY position DESC LIMIT 1")
+        var result: Int64?
+        for partition in 0..<partitionCount {
+            newest.bind(LogSchema.position(partition: partition, offset: 0), 1)
+            newest.bind(LogSchema.position(partition: partition + 1, offset: 0), 2)
+            defer { newest.reset() }
+            guard try connection.step(newest, doing: "find the newest event") else { continue }
+            result = max(result ?? .min, newest.integer(0))
         }
-        if deletedAny { logger.debug("old events were deleted") }
         return result
     }
 
-    private func isOver(_ status: PartitionStatus, bytesEach: Int64, cutoff: Int64) -> Bool {
-        guard let first = status.firstEnqueuedAt else { return false }
-        return status.bytes > bytesEach || first.milliseconds < cutoff
+    /// Deletes what is too old or too much, the oldest row of all partitions first. The newest row of a partition always
+    /// stays: it carries the next offset.
+    ///
+    /// - Parameter statuses: what the partitions hold; kept true to the file, also when a later delete fails.
+    func trim(
+        _ statuses: inout [PartitionStatus], now: WallInstant, consumers: [String: [Int64]]
+    ) throws(EventLogError) {
+        warn(statuses, now: now, consumers: consumers)
+        let cutoff = now.milliseconds - options.ageMax.millisecondsClamped
+        let doing = "delete old events"
+        // Partitions of which only the newest row is left.
+        var bare: Set<Int> = []
+        while oldest(statuses, besides: bare, cutoff: cutoff) != nil {
+            var rest = statuses
+            try connection.execute("BEGIN IMMEDIATE", doing: doing)
+            for _ in 0..<Self.rowsMax {
+                guard let partition = oldest(rest, besides: bare, cutoff: cutoff) else { break }
+                if try !deleteOldestRow(&rest[partition], doing: doing) { bare.insert(partition) }
+            }
+            try connection.execute("COMMIT", doing: doing)
+            statuses = rest
+        }
     }
 
-    private func trim(
-        _ partition: Int, _ status: inout PartitionStatus, bytesEach: Int64, cutoff: Int64
-    ) throws(EventLogError) {
-        let oldest = try connection.prepare(
+    /// The partition whose oldest row is to go next; `nil` when nothing is too old and all together are not too much.
+    private func oldest(_ statuses: [PartitionStatus], besides bare: Set<Int>, cutoff: Int64) -> Int? {
+        let oldest =
+            statuses
+            .filter { $0.firstEnqueuedAt != nil && !bare.contains($0.partition) }
+            .min { ($0.firstEnqueuedAt?.milliseconds ?? .max) < ($1.firstEnqueuedAt?.milliseconds ?? .max) }
+        guard let oldest, let first = oldest.firstEnqueuedAt else { return nil }
+        let isTooMuch = statuses.reduce(0) { $0 + $1.bytes } > options.bytesMax
+        return isTooMuch || first.milliseconds < cutoff ? oldest.partition : nil
+    }
+
+    /// - Returns: `false` when the partition has no row but its newest.
+    private func deleteOldestRow(_ status: inout PartitionStatus, doing: String) throws(EventLogError) -> Bool {
+        let rows = try connection.prepare(
             """
-            SELECT position, enqueued, length(bytes), count FROM event
-            WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT \(Self.rowsMax + 1)
-            """)
-        let delete = try connection.prepare("DELETE FROM event WHERE position >= ?1 AND position < ?2")
-        let start = LogSchema.position(partition: partition, offset: 0)
-        while isOver(status, bytesEach: bytesEach, cutoff: cutoff) {
-            oldest.bind(start, 1)
-            oldest.bind(LogSchema.position(partition: partition + 1, offset: 0), 2)
-            var keepFrom: (position: Int64, enqueued: Int64)?
-            var bytes = status.bytes
-            var size: Int64 = 0
-            var rows = 0
-            while try connection.step(oldest, doing: "find old events") {
-                keepFrom = (oldest.integer(0), oldest.integer(1))
-                bytes -= size  // of the row before, now known not to be the last
-                rows += 1
-                size = oldest.integer(2)
-                if bytes <= bytesEach, oldest.integer(1) >= cutoff { break }
-            }
-            oldest.reset()
-            guard let keepFrom, rows > 1 else { return }
-            try connection.execute("BEGIN IMMEDIATE", doing: "delete old events")
-            delete.bind(start, 1)
-            delete.bind(keepFrom.position, 2)
-            try connection.run(delete, doing: "delete old events")
-            try connection.execute("COMMIT", doing: "delete old events")
-            status = PartitionStatus(
-                partition: partition, firstOffset: LogSchema.offset(ofPosition: keepFrom.position),
-                nextOffset: status.nextOffset, firstEnqueuedAt: WallInstant(milliseconds: keepFrom.enqueued),
-                bytes: bytes)
-        }
+            SELECT position, enqueued, length(bytes) FROM event
+            WHERE position >= ?1 AND position < ?2 ORDER BY position LIMIT 2
+            """, keptIn: &oldestRows)
+        let delete = try connection.prepare("DELETE FROM event WHERE position = ?1", keptIn: &deleteRow)
+        rows.bind(LogSchema.position(partition: status.partition, offset: 0), 1)
+        rows.bind(LogSchema.position(partition: status.partition + 1, offset: 0), 2)
+        defer { rows.reset() }
+        guard try connection.step(rows, doing: doing) else { return false }
+        let (position, size) = (rows.integer(0), rows.integer(2))
+        guard try connection.step(rows, doing: doing) else { return false }
+        let (next, enqueued) = (rows.integer(0), rows.integer(1))
+        rows.reset()
+        delete.bind(position, 1)
+        try connection.run(delete, doing: doing)
+        status = PartitionStatus(
+            partition: status.partition, firstOffset: LogSchema.offset(ofPosition: next),
+            nextOffset: status.nextOffset, firstEnqueuedAt: WallInstant(milliseconds: enqueued),
+            bytes: status.bytes - size)
+        return true
     }
 
     /// Names a consumer once when it comes near to losing events, and again after it had caught up.
     private func warn(_ statuses: [PartitionStatus], now: WallInstant, consumers: [String: [Int64]]) {
-        let bytesEach = Double(options.bytesMax) / Double(max(1, statuses.count))
+        let bytes = Double(statuses.reduce(0) { $0 + $1.bytes })
         for (name, checkpoints) in consumers {
             let isNear = statuses.contains { status in
                 guard let first = status.firstEnqueuedAt, checkpoints.indices.contains(status.partition),
@@ -125,7 +141,7 @@ final class LogRetention {
                 else { return false }
                 let age = Double((now - first).millisecondsClamped)
                 return age > Double(options.ageMax.millisecondsClamped) * Self.warningShare
-                    || Double(status.bytes) > bytesEach * Self.warningShare
+                    || bytes > Double(options.bytesMax) * Self.warningShare
             }
             if isNear, named.insert(name).inserted {
                 logger.error(

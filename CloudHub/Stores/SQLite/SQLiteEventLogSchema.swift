@@ -4,7 +4,7 @@ import Primitives
 /// The tables of `log.sqlite`.
 enum LogSchema {
     /// `PRAGMA user_version` of a log that this hub writes.
-    static let version: Int64 = 1
+    static let version: Int64 = 2
 
     /// A row's position is its partition in the high bits and its base offset in the low ones: one tree, in order.
     static let offsetBits: Int64 = 48
@@ -42,6 +42,7 @@ enum LogSchema {
             reason TEXT NOT NULL,
             body BLOB NOT NULL
         );
+        CREATE INDEX quarantine_gateway ON quarantine (gateway);
         CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
         """
 
@@ -65,6 +66,10 @@ enum LogSchema {
             try connection.execute(
                 "INSERT INTO setting VALUES ('partitions', \(options.partitionCount));"
                     + "PRAGMA user_version = \(version); COMMIT", doing: doing)
+        } else if found == 1 {
+            try connection.execute(
+                "BEGIN IMMEDIATE; CREATE INDEX quarantine_gateway ON quarantine (gateway);"
+                    + "PRAGMA user_version = 2; COMMIT", doing: doing)
         } else if found != version {
             throw EventLogError(
                 .newerSchema, doing: doing,

@@ -1,4 +1,5 @@
 import EventLog
+import Logging
 import Primitives
 import Telemetry
 
@@ -16,9 +17,9 @@ final class LogSequences {
     /// One gateway's outbox.
     struct Entry {
         let epoch: Epoch
-        /// Appended or quarantined.
+        /// Appended, quarantined, or declared by the gateway as never to come.
         var seen: IntervalSet
-        /// Declared by the gateway as never to come.
+        /// What the gateway declared, also what `seen` had no room for.
         var dropped: IntervalSet
 
         init(epoch: Epoch) {
@@ -57,8 +58,14 @@ final class LogSequences {
     private var changed: Set<Key> = []
     private var select: LogStatement?
     private var upsert: LogStatement?
+    private let logger: Logger
+    /// Outboxes whose holes were too many, as told in the log.
+    private var namedFull: Set<Key> = []
 
-    init(connection: LogConnection) { self.connection = connection }
+    init(connection: LogConnection, logger: Logger) {
+        self.connection = connection
+        self.logger = logger
+    }
 
     /// Decides for each batch what of it is new, and counts that as seen.
     func settle(_ chunk: AppendGroup.Chunk) throws(EventLogError) -> Verdict {
@@ -67,8 +74,14 @@ final class LogSequences {
             let key = Key(gateway: batch.gateway, epoch: batch.epoch)
             var entry = try entry(of: key)
             let before = PlantedBug.hubKeepsRepeats.isPlanted ? IntervalSet() : entry.seen
-            let isRoomLeft = Self.add(batch, to: &entry)
+            Self.addDropped(of: batch, to: &entry)
+            let declared = entry
+            let isRoomLeft = Self.addRuns(of: batch, to: &entry)
             guard isRoomLeft else {
+                // What it declared counts all the same: it may make room for what comes next.
+                cache[key] = declared
+                changed.insert(key)
+                nameFull(key)
                 verdict.edits.append(.drop)
                 verdict.quarantined.append(Self.tooManyGaps(batch, body: chunk.body(of: batch)))
                 continue
@@ -111,7 +124,9 @@ final class LogSequences {
 
     func committed() {
         changed.removeAll(keepingCapacity: true)
-        if cache.count > Self.cachedMax { cache.removeAll() }
+        guard cache.count > Self.cachedMax else { return }
+        cache.removeAll()
+        namedFull.removeAll()
     }
 
     /// The transaction was taken back: what it changed is read again.
@@ -138,12 +153,28 @@ final class LogSequences {
         return stored
     }
 
-    /// - Returns: `false` when the gateway left so many holes that no more can be remembered.
-    private static func add(_ batch: BatchMark, to entry: inout Entry) -> Bool {
-        for run in batch.runs where entry.seen.insert(run) == .full { return false }
-        // A declared drop that does not fit only shows as a gap.
+    /// Before the batch's own runs, because a declared drop closes a hole and so makes room. One that does not fit only
+    /// shows as a gap.
+    private static func addDropped(of batch: BatchMark, to entry: inout Entry) {
         for run in batch.dropped where entry.dropped.insert(run) == .full { break }
+        for run in batch.dropped where entry.seen.insert(run) == .full { break }
+    }
+
+    /// - Returns: `false` when the gateway left so many holes that no more can be remembered.
+    private static func addRuns(of batch: BatchMark, to entry: inout Entry) -> Bool {
+        for run in batch.runs where entry.seen.insert(run) == .full { return false }
         return true
+    }
+
+    /// Once for each outbox, until the cache starts anew.
+    private func nameFull(_ key: Key) {
+        guard namedFull.insert(key).inserted else { return }
+        logger.error(
+            "a gateway left more holes in its sequence numbers than are remembered; what makes another hole is quarantined without a receipt until the holes close; give it a new outbox if they do not",
+            metadata: [
+                "gateway": "\(key.gateway)", "epoch": "\(key.epoch.text)",
+                "holes_max": "\(IntervalSet.intervalCountMaxDefault)",
+            ])
     }
 
     private static func count(_ runs: [Run]) -> UInt64 { runs.reduce(0) { $0 &+ $1.count } }

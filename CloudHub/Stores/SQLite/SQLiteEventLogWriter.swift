@@ -26,6 +26,7 @@ final class LogWriter {
     private let environment: Environment
     private let sequences: LogSequences
     private let retention: LogRetention
+    private let caps: LogCaps
     private let reserve: LogReserve
     private var insertEvent: LogStatement?
     private var insertQuarantine: LogStatement?
@@ -34,16 +35,19 @@ final class LogWriter {
 
     init(
         connection: LogConnection, shared: LogShared, options: SQLiteEventLog.Options, environment: Environment
-    ) {
+    ) throws(EventLogError) {
         self.connection = connection
         self.shared = shared
         self.options = options
         self.environment = environment
-        sequences = LogSequences(connection: connection)
+        sequences = LogSequences(connection: connection, logger: environment.logger)
         retention = LogRetention(connection: connection, options: options, logger: environment.logger)
+        caps = LogCaps(connection: connection)
         reserve = LogReserve(path: environment.path + ".reserve", bytes: options.reserveBytes)
         statuses = shared.statuses
-        lastEnqueued = .min
+        // After a restart, too, time does not go back in a partition, whatever happened to the clock in between.
+        lastEnqueued =
+            try LogRetention.newestEnqueued(connection, partitionCount: shared.statuses.count) ?? .min
     }
 
     func run() {
@@ -145,6 +149,7 @@ final class LogWriter {
                 stored += chunk.eventCount
                 continue
             }
+            for batch in chunk.batches { caps.touch(batch.gateway) }
             let verdict = try sequences.settle(chunk)
             let (bytes, count) = chunk.applying(verdict.edits)
             try insert(bytes, count: count, partition: chunk.partition, &staged)
@@ -181,6 +186,7 @@ final class LogWriter {
     private func insert(_ record: QuarantinedRecord) throws(EventLogError) {
         let statement = try connection.prepare(
             "INSERT INTO quarantine VALUES (NULL, ?1, ?2, ?3, ?4, ?5, ?6, ?7)", keptIn: &insertQuarantine)
+        caps.touch(record.gateway)
         statement.bind(lastEnqueued, 1)
         statement.bind(record.gateway.text, 2)
         if let epoch = record.epoch { statement.bind(epoch.text, 3) } else { statement.bind(Int64?.none, 3) }
@@ -218,12 +224,13 @@ final class LogWriter {
 
     private func maintain() {
         do throws(EventLogError) {
-            statuses = try retention.trim(statuses, now: environment.now(), consumers: shared.consumers)
-            shared.publish(statuses, atRisk: retention.named)
+            try retention.trim(&statuses, now: environment.now(), consumers: shared.consumers)
+            try caps.trim(olderThan: environment.now().milliseconds - options.ageMax.millisecondsClamped)
         } catch {
             if connection.isInTransaction { try? connection.execute("ROLLBACK", doing: "take back a failed delete") }
             environment.logger.warning("old events could not be deleted", metadata: ["reason": "\(error)"])
         }
+        shared.publish(statuses, atRisk: retention.named)
         checkpoint(abovePages: 0)
     }
 

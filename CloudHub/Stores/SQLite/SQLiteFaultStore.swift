@@ -40,6 +40,17 @@ public final class SQLiteFaultStore: FaultStore {
             CREATE TABLE "faultRuleState" ("only" INTEGER PRIMARY KEY CHECK ("only" = 1), "state" BLOB NOT NULL);
             """)
 
+    /// Says of each id that was folded into a fault which of its repeats it came with, so that the oldest ones can go.
+    public static let aliasMigration = Migration(
+        "age of fault aliases",
+        sql: """
+            ALTER TABLE "faultAlias" ADD COLUMN "number" INTEGER NOT NULL DEFAULT 0;
+            UPDATE "faultAlias" SET "number" =
+                COALESCE((SELECT "repeats" FROM "fault" f WHERE f."id" = "faultAlias"."fault"), 0);
+            DROP INDEX "faultAlias_fault";
+            CREATE INDEX "faultAlias_fault" ON "faultAlias" ("fault", "number");
+            """)
+
     private let database: HubDatabase
     private let queueMax: Int
 

@@ -47,6 +47,8 @@ final class BrokerLink {
     private var random = SystemRandomNumberGenerator()
     /// What was logged last about a broker that cannot be reached, so that a long outage is one line and not thousands.
     private var loggedEnding: String?
+    /// Tries that the broker has not accepted, without one in between that it has.
+    private var failedTryCount = 0
     /// The store refused and has taken nothing since: connections come and go, which is no news.
     private var isStoreRefusing = false
     private var storeBackoff: Backoff
@@ -83,6 +85,7 @@ final class BrokerLink {
             do throws(Ending) {
                 try connection()
             } catch {
+                if connectAnswer?.code != 0 { failedTryCount += 1 }
                 ended(error)
                 pause(for: error.isStoreRefusal ? storeBackoff.next(using: &random) : backoff.next(using: &random))
             }
@@ -95,13 +98,13 @@ final class BrokerLink {
 
     /// One connection from its beginning to its end; returns without an error only when the driver is stopped.
     private func connection() throws(Ending) {
+        connectAnswer = nil
         let context = Unmanaged.passUnretained(self).toOpaque()
         guard let handle = MosquittoHandle(clientID: config.clientID, cleanSession: false, context: context) else {
             throw Ending(reason: "libmosquitto gave no client", advice: "the gateway is short of memory")
         }
         handle.set(Self.callbacks)
         if let userName = config.userName { handle.setCredentials(userName: userName, password: config.password) }
-        connectAnswer = nil
         forgetDelivery()
         defer { connectionOver() }
         try openSocket(handle)
@@ -118,6 +121,7 @@ final class BrokerLink {
         repeats.connected(sessionPresent: answer.sessionPresent)
         backoff.reset()
         loggedEnding = nil
+        failedTryCount = 0
         guard !isStoreRefusing else { return }
         logger.info(
             "connected to the local broker", metadata: ["session": answer.sessionPresent ? "resumed" : "new"])
@@ -144,7 +148,7 @@ final class BrokerLink {
         qos1Count = 0
     }
 
-    /// Says it once until it changes, and tells the core which devices cannot be heard.
+    /// Says it once until it changes, and tells the core which devices cannot be heard when a second try fails.
     private func ended(_ ending: Ending) {
         if ending.isStoreRefusal {
             if !isStoreRefusing {
@@ -153,15 +157,18 @@ final class BrokerLink {
                     metadata: ["reason": "\(ending.reason)", "advice": "\(ending.advice)"])
             }
             isStoreRefusing = true
-        } else if loggedEnding == ending.reason {
-            let silent = health.brokerLost()
-            report(
-                silent, reason: "the local broker at \(config.host):\(config.port) cannot be reached: \(ending.reason)")
-        } else {
+            return
+        }
+        if loggedEnding != ending.reason {
             loggedEnding = ending.reason
             logger.warning(
                 "no connection to the local broker; will keep trying",
                 metadata: ["reason": "\(ending.reason)", "advice": "\(ending.advice)"])
+        }
+        if failedTryCount >= 2 {
+            let silent = health.brokerLost()
+            report(
+                silent, reason: "the local broker at \(config.host):\(config.port) cannot be reached: \(ending.reason)")
         }
     }
 

@@ -67,6 +67,29 @@ import Testing
         }
     }
 
+    @Test func aCommandForAllConnectedDevicesIsRefusedWithItsOwnSentence() async throws {
+        let probe = DispatcherProbe()
+        try await withBoth(probe) { live, hub, alert in
+            let caller = try await DeskCaller(live)
+            let created = try await caller.call(
+                "POST", "msdyn_iotdevicecommands",
+                [
+                    "msdyn_name": "Reset", "msdyn_deviceid": "thermostat-1", "msdyn_sendtoallconnecteddevices": true,
+                    "msdyn_message": #"{"CommandName":"Reset Thermostat","Parameters":{}}"#,
+                    "msdyn_ParentAlert@odata.bind": .string("/msdyn_iotalerts(\(alert))"),
+                ])
+            #expect(created.status == 204)
+            hub.start()
+            let (command, _) = try await ended(live, alert)
+            #expect(command.status == "Error")
+            #expect(
+                command.reason
+                    == "the command is for all connected devices, which this hub does not send; create one for each device"
+            )
+            #expect(probe.calls.isEmpty)
+        }
+    }
+
     @Test func aFailureIsWrittenWithItsReasonAndMarksTheAlert() async throws {
         let probe = DispatcherProbe { _ in .failed("the device did not answer within 30 s") }
         try await withBoth(probe) { live, hub, alert in

@@ -24,9 +24,10 @@ final class HubSide: Sendable {
 
     init(
         folder: String, desk: LiveDesk, dispatcher: DispatcherProbe = DispatcherProbe(), secret: String? = nil,
-        limits: CommandLimits = CommandLimits(), wall: @escaping @Sendable () -> WallInstant = { TestClock.wall }
+        limits: CommandLimits = CommandLimits(), pollInterval: Duration = .milliseconds(200),
+        wall: @escaping @Sendable () -> WallInstant = { TestClock.wall }
     ) throws {
-        database = try HubDatabase(path: folder + "/hub.sqlite", schema: HubSchema.hub)
+        database = try HubDatabase(path: folder + "/hub.sqlite", schema: HubSchema.hub + [Self.refusal])
         faults = SQLiteFaultStore(database)
         records = SQLiteConnectorStore(database)
         self.dispatcher = dispatcher
@@ -47,8 +48,25 @@ final class HubSide: Sendable {
             client: client, faults: faults, records: records, dispatcher: dispatcher,
             configuration: ConnectorConfiguration(
                 hubID: Self.hubID, pagesURL: "https://hub.example", commands: limits,
-                pollInterval: .milliseconds(200)),
+                pollInterval: pollInterval),
             clock: ConnectorClock(wall: wall, monotonic: monotonic), log: log)
+    }
+
+    /// The hub's own database takes no change of a waiting queue row while it is told so.
+    private static let refusal = Migration(
+        "a refusal on demand",
+        sql: """
+            CREATE TRIGGER "refuseDelete" BEFORE DELETE ON "faultQueue"
+                WHEN EXISTS (SELECT 1 FROM "faultCheckpoint" WHERE "partition" = 99 AND "next" = 1)
+                BEGIN SELECT RAISE(ABORT, 'no change is taken'); END;
+            CREATE TRIGGER "refuseUpdate" BEFORE UPDATE ON "faultQueue"
+                WHEN EXISTS (SELECT 1 FROM "faultCheckpoint" WHERE "partition" = 99 AND "next" = 1)
+                BEGIN SELECT RAISE(ABORT, 'no change is taken'); END;
+            """)
+
+    func refuseToSettle(_ isOn: Bool) async throws {
+        _ = try await faults.commit(
+            FaultChange(reports: [], checkpoints: [99: isOn ? 1 : 0], ruleState: nil, now: TestClock.wall))
     }
 
     func start() {

@@ -14,7 +14,7 @@ import Testing
 
     init() throws { folder = try TemporaryFolder() }
 
-    private func open(_ change: (inout SQLiteEventLog.Options) -> Void = { _ in }) throws -> SQLiteEventLog {
+    func open(_ change: (inout SQLiteEventLog.Options) -> Void = { _ in }) throws -> SQLiteEventLog {
         var options = SQLiteEventLog.Options()
         options.partitionCount = 1
         options.reserveBytes = 0
@@ -25,14 +25,14 @@ import Testing
             path: folder.file("log.sqlite"), options: options, logger: silent, now: { clock.now })
     }
 
-    private func group(_ bodies: [String]) -> AppendGroup {
+    func group(_ bodies: [String]) -> AppendGroup {
         var builder = GroupBuilder(partitionCount: 1)
         var stamp = EventStamp(origin: EventChunkTests.gateway, partitionCount: 1)
         for body in bodies { builder.add(&stamp, bag: "", body: body) }
         return builder.seal()
     }
 
-    private func batch(
+    func batch(
         _ sequences: [UInt64], epoch: UInt64 = 9, dropped: [Run] = [], quarantined: [UInt64] = []
     ) throws -> AppendGroup {
         let device = EventChunkTests.gateway.device
@@ -57,7 +57,7 @@ import Testing
         return builder.seal()
     }
 
-    private func sequences(_ log: SQLiteEventLog) throws -> [[UInt64]] {
+    func sequences(_ log: SQLiteEventLog) throws -> [[UInt64]] {
         try log.all().map { try Batch(parsing: $0.body).records.map(\.sequence) }
     }
 

@@ -8,10 +8,10 @@ extension FaultTransition {
 
     static func make(
         _ state: FaultState, _ number: UInt64 = 1, rule: String = "overheat", after seconds: Int = 0,
-        severity: Severity = .warning
+        severity: Severity = .warning, device: String = "t-1"
     ) -> FaultTransition {
         FaultTransition(
-            faultID: UniqueID(high: 0xfa, low: 0x8000_0000_0000_0000 | number), device: DeviceID("t-1")!, rule: rule,
+            faultID: UniqueID(high: 0xfa, low: 0x8000_0000_0000_0000 | number), device: DeviceID(device)!, rule: rule,
             state: state, severity: severity, message: "too hot", metric: "temperature",
             value: .number(DecimalText("71.25")!), limit: "70", time: start + .seconds(seconds))
     }
@@ -86,5 +86,16 @@ extension FaultTransition {
         #expect(over.phase == .cleared)
         #expect(over.openedAt == FaultTransition.start)
         #expect(act(.make(.raised), fault: over) == .ignore)
+    }
+
+    @Test(arguments: [FaultState.raised, .cleared]) func aReportUnderAnotherDevicesFaultIDChangesNothing(
+        _ state: FaultState
+    ) {
+        #expect(act(.make(state, after: 60, device: "stranger"), fault: opened) == .ignore)
+        guard case .rememberEnd(let end) = act(.make(.cleared)) else {
+            Issue.record("expected the end to be remembered")
+            return
+        }
+        #expect(act(.make(state, after: 60, device: "stranger"), fault: end) == .ignore)
     }
 }

@@ -111,6 +111,36 @@ import Testing
         try database.close()
     }
 
+    @Test func anotherDeviceCannotEndAFault() async throws {
+        try await withStore { store in
+            _ = try await commit(store, [.make(.raised), .make(.cleared, after: 60, device: "stranger")])
+            let fault = try #require(try await store.fault(FaultTransition.make(.raised).faultID))
+            #expect(fault.isOpen)
+            #expect(try await store.queueStatus().waiting == 1)
+        }
+    }
+
+    @Test func aFaultThatIsRaisedWithoutEndKeepsItsBeginningAndItsNewestRepeats() async throws {
+        try await withStore { store in
+            let id = FaultTransition.make(.raised).faultID
+            let repeats = 2...1500
+            _ = try await commit(store, [.make(.raised)])
+            _ = try await commit(store, repeats.map { .make(.raised, UInt64($0), after: $0) })
+            let history = try await store.history(of: id, limit: 10_000)
+            #expect(history.map(\.kind) == [.opened] + Array(repeating: .repeated, count: 256))
+            #expect(history.last?.at == FaultTransition.start + .seconds(1500))
+            // Of the ids that mean it only the newest are known: an old one counts as new, one of the others does not.
+            let known = try #require(try await store.fault(id)).repeats
+            #expect(known == 1499)
+            _ = try await commit(store, [.make(.raised, 1500), .make(.raised, 1500 - 1023)])
+            #expect(try await store.fault(id)?.repeats == known)
+            _ = try await commit(store, [.make(.raised, 1500 - 1024)])
+            #expect(try await store.fault(id)?.repeats == known + 1)
+            _ = try await commit(store, [.make(.cleared, 1500, after: 2000)])
+            #expect(try await store.fault(id)?.isOpen == false)
+        }
+    }
+
     @Test func historyTellsWhatHappenedInOrder() async throws {
         try await withStore { store in
             let id = FaultTransition.make(.raised).faultID

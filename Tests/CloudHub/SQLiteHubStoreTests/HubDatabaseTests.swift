@@ -42,9 +42,8 @@ import Testing
     @Test func filesAreForTheOwnerOnly() async throws {
         _ = try await database.write(insert(1))
         for name in ["test.sqlite", "test.sqlite-wal", "test.sqlite-shm"] {
-            var status = stat()
-            try #require(stat(folder.file(name), &status) == 0, "\(name)")
-            #expect(status.st_mode & 0o777 == 0o600, "\(name)")
+            let attributes = try FileManager.default.attributesOfItem(atPath: folder.file(name))
+            #expect(attributes[.posixPermissions] as? Int == 0o600, "\(name)")
         }
     }
 
@@ -90,9 +89,8 @@ import Testing
         #expect(errors.allSatisfy { $0 == nil })
         #expect(try numbers().count == writes)
         // A commit of its own for each would put at least one page of 4,096 bytes each into the log.
-        var status = stat()
-        try #require(stat(folder.file("test.sqlite-wal"), &status) == 0)
-        #expect(status.st_size < writes * 4096 / 4)
+        let log = try FileManager.default.attributesOfItem(atPath: folder.file("test.sqlite-wal"))
+        #expect(try #require(log[.size] as? Int) < writes * 4096 / 4)
     }
 
     @Test func fullDiskRefusesTheGroupAndIsRetryable() async throws {
@@ -168,8 +166,7 @@ import Testing
         let copy = try HubDatabase(path: target, schema: Self.steps)
         let copied = try numbers(copy)
         #expect(copied.count >= 50 && Set(copied).isSubset(of: Set(0..<150)) && copied.starts(with: 0..<50))
-        var status = stat()
-        #expect(stat(target, &status) == 0 && status.st_mode & 0o777 == 0o600)
+        #expect(try FileManager.default.attributesOfItem(atPath: target)[.posixPermissions] as? Int == 0o600)
         #expect(throws: HubStoreError.self) { try database.backup(to: target) }
     }
 

@@ -142,6 +142,22 @@ import Testing
         #expect(fixture.registry.list().map(\.id.text) == ["b", "c", "there"])
     }
 
+    @Test func createOrUpdateIfMatchETagCreatesWhatIsAbsentAndComparesWhatIsThere() async throws {
+        let item = #"[{"id":"a","importMode":"createOrUpdateIfMatchETag","eTag":"AAAA","status":"disabled"}]"#
+        let created = try await call(.post, "/devices", item)
+        #expect(created.status == 200)
+        #expect(try await call(.get, "/devices/a").json["status"] == "disabled")
+        let refused = try await call(
+            .post, "/devices", item.replacing("disabled", with: "enabled"))
+        #expect(refused.status == 400)
+        #expect(refused.json["errors"]?.arrayValue?.map { $0["errorCode"] } == ["PreconditionFailed"])
+        let etag = try #require(try await call(.get, "/devices/a").json["etag"]?.stringValue)
+        let updated = try await call(
+            .post, "/devices", item.replacing("disabled", with: "enabled").replacing("AAAA", with: etag))
+        #expect(updated.status == 200)
+        #expect(try await call(.get, "/devices/a").json["status"] == "enabled")
+    }
+
     @Test func twinIsPatchedReplacedAndGuardedByItsETag() async throws {
         _ = try await call(.put, "/devices/dev-1", "{}")
         let patched = try await call(

@@ -1,5 +1,5 @@
 import DeskTestKit
-import Glibc
+import Foundation
 import JSON
 import Primitives
 import ServiceDesk
@@ -88,9 +88,8 @@ import Testing
     @Test func credentialsAreMadeOnceAndAreForTheOwnerOnly() async throws {
         try await withDesk { live, secret in
             for name in ["desk-client.json", "desk.sqlite", "desk.sqlite-wal"] {
-                var status = stat()
-                #expect(stat(folder.path + "/" + name, &status) == 0)
-                #expect(status.st_mode & 0o777 == 0o600, "\(name)")
+                let attributes = try FileManager.default.attributesOfItem(atPath: folder.path + "/" + name)
+                #expect(attributes[.posixPermissions] as? Int == 0o600, "\(name)")
             }
             #expect(secret.utf8.count >= 32)
             #expect("\(live.desk.credentials)".contains(secret) == false)

@@ -145,6 +145,18 @@ import Testing
         }
     }
 
+    /// Rows say the second of their making only, and their ids are random.
+    @Test func thePageShowsTheNewestCommandsInTheOrderOfTheirMaking() async throws {
+        try await withDesk { live, caller in
+            let alert = try #require(UniqueID("0d1f8d4e-0000-4000-8000-000000000001"))
+            _ = try await caller.call("PATCH", "msdyn_iotalerts(\(alert))", ["msdyn_description": "hot"])
+            for number in 1...103 { try await live.desk.createCommand("Command \(number)", on: alert, by: "someone") }
+            let shown = try #require(try await live.desk.alert(alert))
+            #expect(shown.commands.suffix(50).map(\.name) == (54...103).map { "Command \($0)" })
+            #expect(shown.commands.count == 100)
+        }
+    }
+
     @Test func disassociateClearsOneLookup() async throws {
         try await withDesk { _, caller in
             _ = try await caller.call("PATCH", "msdyn_iotdevices(\(device))", ["msdyn_name": "t"])

@@ -31,6 +31,26 @@ import Testing
         }
     }
 
+    @Test(arguments: [false, true]) func onlyOverHTTPSIsTheCookieKeptToHTTPS(_ isOverTLS: Bool) async throws {
+        try await withPages(isOverTLS: isOverTLS) { client, pages, _ in
+            let path = await pages.makeSignInPath(user: "ada")
+            let opened = try await client.executeRequest(uri: path, method: .get, headers: [:], body: nil)
+            let cookie = try #require(opened.headers[.setCookie])
+            #expect(cookie.hasPrefix("__Host-fieldline_session=") == isOverTLS)
+            #expect(cookie.contains("; Secure") == isOverTLS)
+            let pair = String(cookie.prefix { $0 != ";" })
+            let page = try await client.executeRequest(uri: "/", method: .get, headers: [.cookie: pair], body: nil)
+            #expect(page.status == .ok)
+            let token = try #require(
+                String(buffer: page.body).firstMatch(of: #/name="form-token" value="([0-9a-f]{64})"/#)?.1)
+            let left = try await client.executeRequest(
+                uri: "/sign-out", method: .post, headers: [.cookie: pair], body: .init(string: "form-token=\(token)"))
+            let cleared = try #require(left.headers[.setCookie])
+            #expect(cleared.hasPrefix(cookie.prefix { $0 != "=" } + "=;"))
+            #expect(cleared.contains("; Secure") == isOverTLS)
+        }
+    }
+
     @Test func whatADeviceWroteIsEscaped() async throws {
         try await withPages { client, pages, _ in
             let cookie = try await signIn(client, pages)
@@ -147,13 +167,14 @@ import Testing
     }
 
     private func withPages(
+        isOverTLS: Bool = false,
         _ body: @Sendable (any TestClientProtocol, WebPages, HostileSource) async throws -> Void
     ) async throws {
         let source = HostileSource(alert: Self.alertID)
         let pages = try WebPages(source: source) { WallInstant(milliseconds: 1_000) }
         let router = Router()
-        pages.addRoutes(to: router)
-        pages.addFallback(to: router)
+        pages.addRoutes(to: router, isOverTLS: isOverTLS)
+        pages.addFallback(to: router, isOverTLS: isOverTLS)
         try await Application(router: router).test(.router) { client in try await body(client, pages, source) }
     }
 }

@@ -96,9 +96,12 @@ import Testing
         let orders = "plant/thermostat-1/cmd/reset"
         try bench.plant.collect(orders, as: "orders")
         try bench.startAgent()
-        try bench.publishBacklog(readings: 20, device: "thermostat-1")
-        try bench.waitForRecord("the thermostat is known") {
-            if case .reading(let reading) = $0 { reading.device == AgentBench.thermostat } else { false }
+        try waitUntil("the thermostat is known", seconds: 30) {
+            // What comes before the agent has subscribed does not reach it.
+            try bench.publishBacklog(readings: 20, device: "thermostat-1")
+            return try bench.batches().flatMap(\.records).contains {
+                if case .reading(let reading) = $0.record { reading.device == AgentBench.thermostat } else { false }
+            }
         }
         let bag = PropertyBag([PropertyBag.Entry("$.mid", "reset-1"), PropertyBag.Entry("method-name", "Reset")])
         let topic = HubTopics.child(
@@ -137,10 +140,10 @@ import Testing
         bench.hub.stop()
         try bench.startSensors()
         try bench.startAgent(diskMebibytes: 8)
-        try bench.publishBacklog(readings: 20_000)
         try waitUntil("a backlog of 2 MiB lies on the disk") {
-            try FileManager.default.attributesOfItem(atPath: bench.onDisk("outbox.sqlite"))[.size] as? Int ?? 0
-                >= 2 * 1024 * 1024
+            try bench.publishBacklog(readings: 5_000)
+            let size = try FileManager.default.attributesOfItem(atPath: bench.onDisk("outbox.sqlite"))[.size] as? Int
+            return size ?? 0 >= 2 * 1024 * 1024
         }
         try fill(bench.onDisk("ballast"))
         // Room that the outbox already has is used up first.

@@ -88,10 +88,8 @@ import Testing
         #expect(link.deadline == nil)
     }
 
-    @Test mutating func failureAfterStopIsIgnored() {
+    @Test mutating func failureWithoutAnAttemptIsIgnored() {
         var link = LinkSupervisor()
-        link.attemptStarted(now: start)
-        link.stopped()
         #expect(link.failed(.silent(host: "hub"), now: start, using: &random) == .ignore)
         #expect(link.deadline == nil)
     }

@@ -163,6 +163,20 @@ import Testing
         try waitUntil("the device is heard") { sink.lastHealth(of: "t-9")?.answers == true }
     }
 
+    @Test func devicesAreSilentAlsoWhenEveryTryFailsInAnotherWay() throws {
+        let broker = try FickleBroker()
+        let sink = RecordingSink()
+        var config = try config(broker.port)
+        config.topics = [TopicMapping(template: try #require(TopicTemplate("plant/x")), device: try device("t-9"))]
+        let driver = try started(config, sink)
+        defer { driver.stop() }
+        try waitUntil("the device counts as silent") {
+            broker.refuseNext()
+            try #require(broker.refusedCount < 20, "twenty tries have failed")
+            return sink.lastHealth(of: "t-9")?.answers == false
+        }
+    }
+
     @Test func aBrokerThatDiesIsConnectedAgain() throws {
         let broker = try LocalBroker()
         let sink = RecordingSink()

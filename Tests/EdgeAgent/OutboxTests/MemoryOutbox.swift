@@ -52,7 +52,7 @@ final class MemoryOutbox: OutboxStore {
             contents.dropped = Run.joined(contents.dropped + eviction.dropped)
             for kept in commit.kept { contents.kept[kept.key] = kept.bytes }
             contents.next += UInt64(commit.records.count)
-            contents.wall = commit.wallTime
+            contents.wall = commit.lastWallTime(after: contents.wall)
             return eviction.dropped
         }
     }

@@ -36,7 +36,7 @@ func fault(_ sequence: UInt64, padding: Int = 0) -> SequencedRecord {
 }
 
 func commit(_ records: [SequencedRecord], kept: [KeptState] = []) -> OutboxCommit {
-    OutboxCommit(records: records, kept: kept, wallTime: someTime)
+    OutboxCommit(records: records, kept: kept, wallTime: someTime, clock: .synchronised)
 }
 
 /// What the fragments of records look like when joined.

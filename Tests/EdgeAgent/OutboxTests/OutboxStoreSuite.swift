@@ -50,6 +50,24 @@ import Testing
         }
     }
 
+    /// A board without a battery for its clock wakes up in 1970.
+    @Test(arguments: Kind.allCases) func commitWithAnUnsetClockLeavesTheKnownTime(kind: Kind) throws {
+        try withStore(kind) { store in
+            let wakeUp = WallInstant(milliseconds: 5_000)
+            _ = try store.append(
+                OutboxCommit(records: readings(from: 1, count: 1), wallTime: wakeUp, clock: .unset))
+            #expect(try store.status().lastWallTime == nil)
+            _ = try store.append(commit(readings(from: 2, count: 1)))
+            _ = try store.append(
+                OutboxCommit(records: readings(from: 3, count: 1), wallTime: wakeUp, clock: .unset))
+            #expect(try store.status().lastWallTime == someTime)
+            let later = someTime + .seconds(60)
+            _ = try store.append(
+                OutboxCommit(records: readings(from: 4, count: 1), wallTime: later, clock: .guessed))
+            #expect(try store.status().lastWallTime == later)
+        }
+    }
+
     @Test(arguments: Kind.allCases) func sequenceThatDoesNotContinueIsRefusedAndChangesNothing(kind: Kind) throws {
         try withStore(kind) { store in
             _ = try store.append(commit(readings(from: 1, count: 2)))

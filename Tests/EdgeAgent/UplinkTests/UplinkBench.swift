@@ -71,7 +71,8 @@ final class UplinkBench {
         }
         next += count
         _ = try store.append(
-            OutboxCommit(records: records, wallTime: WallInstant(milliseconds: 1_795_000_000_000)))
+            OutboxCommit(
+                records: records, wallTime: WallInstant(milliseconds: 1_795_000_000_000), clock: .synchronised))
         uplink?.recordsStored()
     }
 

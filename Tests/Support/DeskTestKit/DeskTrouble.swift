@@ -16,6 +16,10 @@ public final class DeskTrouble: Sendable {
     public enum Target: Sendable { case anyRequest, writes }
 
     private let next = Mutex<(kind: Kind, count: Int, target: Target)?>(nil)
+    private let changed = Mutex(0)
+
+    /// How many requests to change a row have come so far.
+    public var writes: Int { changed.withLock { $0 } }
 
     /// The next `count` requests to the Web API, or to the token endpoint, meet it.
     public func meet(_ kind: Kind, _ count: Int, _ target: Target = .anyRequest) {
@@ -26,7 +30,8 @@ public final class DeskTrouble: Sendable {
     public var remaining: Int { next.withLock { $0?.count ?? 0 } }
 
     fileprivate func take(_ request: Request) -> Kind? {
-        next.withLock { next in
+        if request.method == .patch { changed.withLock { $0 += 1 } }
+        return next.withLock { next in
             guard let (kind, count, target) = next, count > 0 else { return nil }
             guard target == .anyRequest || request.method == .patch else { return nil }
             next = (kind, count - 1, target)
