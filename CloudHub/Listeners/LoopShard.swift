@@ -14,6 +14,8 @@ final class LoopShard {
 
     private struct InFlight {
         let group: AppendGroup
+        /// What the builder counted for it, quarantined bodies included: `group.byteCount` knows the chunks only.
+        let bytes: Int
         let waiting: [Waiting]
     }
 
@@ -82,7 +84,7 @@ final class LoopShard {
         counts.groups += 1
         let isEarly = PlantedBug.hubAcknowledgesBeforeCommit.isPlanted
         if isEarly { acknowledge(waiting) }
-        inFlight.append(InFlight(group: group, waiting: isEarly ? [] : waiting))
+        inFlight.append(InFlight(group: group, bytes: bytes, waiting: isEarly ? [] : waiting))
         inFlightBytes += bytes
         let bound = NIOLoopBound(self, eventLoop: eventLoop)
         let loop = eventLoop
@@ -101,7 +103,7 @@ final class LoopShard {
 
     private func completed(_ result: Result<AppendOutcome, EventLogError>) {
         let done = inFlight.removeFirst()
-        inFlightBytes -= done.group.byteCount
+        inFlightBytes -= done.bytes
         if case .success = result { acknowledge(done.waiting) }
         builder.recycle(done.group)
         metrics.add(&counts)

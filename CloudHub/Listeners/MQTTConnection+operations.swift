@@ -14,6 +14,8 @@ extension MQTTConnection {
     /// The PUBACK of a twin request goes with its answer, because only then the patch is durable.
     func operate(_ who: HubIdentity, _ operation: DeviceOperation, _ payload: ByteBuffer, _ ticket: PublishTicket?) {
         guard let link = attached?.link else { return }
+        // The log's next commit says nothing about the hub's own database.
+        if let ticket { session.publishSettlesAlone(ticket) }
         let services = shared.dependencies.services
         let body = Array(payload.readableBytesView)
         let child = who == attached?.dispatch.identity ? nil : who

@@ -268,6 +268,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         takeAcknowledgements(into: &bytes)
         shard.counts.acknowledgementsSent += UInt64(bytes.readableBytes / 4)
         context.writeAndFlush(Self.wrapOutboundOut(bytes), promise: nil)
+        resumeReading()
     }
 
     private func takeAcknowledgements(into bytes: inout ByteBuffer) {

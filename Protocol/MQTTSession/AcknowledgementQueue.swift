@@ -24,6 +24,8 @@ struct AcknowledgementQueue {
         var id: PacketID
         var isExactlyOnce: Bool
         var isCommitted: Bool
+        /// Only its own commit settles it, not that of a later message.
+        var isSettledAlone = false
     }
 
     private var ring: [Entry] = []
@@ -53,12 +55,19 @@ struct AcknowledgementQueue {
         ring[slot(of: ticket)].isCommitted = true
     }
 
-    /// Marks this message and all before it durable.
+    /// Exempts one message from `committed(through:)`: it is stored elsewhere than those around it.
+    mutating func settlesAlone(_ ticket: PublishTicket) {
+        guard ticket.number >= frontNumber else { return }
+        ring[slot(of: ticket)].isSettledAlone = true
+    }
+
+    /// Marks this message and all before it durable, but for those that settle alone.
     mutating func committed(through ticket: PublishTicket) {
         guard ticket.number >= frontNumber else { return }
         _ = slot(of: ticket)
         for position in 0...Int(ticket.number - frontNumber) {
-            ring[(head + position) & (ring.count - 1)].isCommitted = true
+            let index = (head + position) & (ring.count - 1)
+            if !ring[index].isSettledAlone { ring[index].isCommitted = true }
         }
     }
 

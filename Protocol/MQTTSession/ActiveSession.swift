@@ -124,6 +124,8 @@ struct ActiveSession: ~Copyable {
         return commitAction
     }
 
+    mutating func publishSettlesAlone(_ ticket: PublishTicket) { unanswered.settlesAlone(ticket) }
+
     mutating func publishesCommitted(through ticket: PublishTicket) -> ServerSession.CommitAction {
         unanswered.committed(through: ticket)
         return commitAction

@@ -199,7 +199,12 @@ public struct ServerSession: ~Copyable {
         active?.publishCommitted(ticket) ?? .ignore
     }
 
-    /// This delivered message and all before it are durable: one call for a whole group commit.
+    /// This delivered message is stored elsewhere than the others: only its own `publishCommitted` makes it durable, a
+    /// later message's `publishesCommitted` does not. Call it when the message is delivered.
+    public mutating func publishSettlesAlone(_ ticket: PublishTicket) { active?.publishSettlesAlone(ticket) }
+
+    /// This delivered message and all before it are durable, but for those that settle alone: one call for a whole group
+    /// commit.
     public mutating func publishesCommitted(through ticket: PublishTicket) -> CommitAction {
         active?.publishesCommitted(through: ticket) ?? .ignore
     }

@@ -1,6 +1,7 @@
 import EventLog
 import HubContract
 import HubHarness
+import Listeners
 import MQTTCodec
 import NIOCore
 import Primitives
@@ -118,6 +119,60 @@ import Testing
         client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r2", #"{"a":1}"#, id: 2))
         let more = try await client.bytes(atLeast: answer.count + 40)
         #expect(String(decoding: more, as: UTF8.self).hasSuffix("$iothub/twin/res/204/?$rid=r2&$version=2"))
+        try await fixture.hub.stop()
+    }
+
+    @Test func telemetryThatIsStoredDoesNotAcknowledgeAPatchThatIsNot() async throws {
+        let fixture = try await ListenerFixture { $0.threads = 1 }
+        let client = try await fixture.client("d")
+        fixture.hub.services.holdPatches()
+        client.send(try Packet.message("devices/d/messages/events/", "x", id: 1))
+        client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r", #"{"a":1}"#, id: 2))
+        client.send(try Packet.message("devices/d/messages/events/", "y", id: 3))
+        try await fixture.eventually("both events are stored") { try fixture.events().count == 2 }
+        // On one loop a later group's answer follows that of the group with 3; the twin's answer then follows both.
+        let other = try await fixture.client("e")
+        other.send(try Packet.message("devices/e/messages/events/", "z", id: 9))
+        _ = try await other.bytes(atLeast: 8)
+        let get = try #require(
+            Publish(topicName: "$iothub/twin/GET/?$rid=g", payload: ByteBuffer(), delivery: .atMostOnce))
+        client.send(Packet.publish(get).bytes)
+        let early = try await client.bytes(atLeast: 12)
+        #expect(Array(early[4..<8]) == pubAck(1) && early[8] == 0x30, "2 is not durable: neither 2 nor 3 is answered")
+        let before = early.count
+        fixture.hub.services.releasePatches()
+        let all = try await client.bytes(atLeast: before + 8)
+        #expect(Array(all.dropFirst(before).prefix(8)) == pubAck(2) + pubAck(3))
+        try await fixture.hub.stop()
+    }
+
+    @Test func aConnectionIsReadAgainWhenItsOperationsAreSettled() async throws {
+        let fixture = try await ListenerFixture { $0.threads = 1 }
+        let client = try await fixture.client("d")
+        fixture.hub.services.holdPatches()
+        for id in UInt16(1)...1100 {
+            client.send(try Packet.message("$iothub/twin/PATCH/properties/reported/?$rid=r", #"{"a":1}"#, id: id))
+        }
+        try await fixture.eventually("reading is held") { fixture.hub.services.calls.count >= 1024 }
+        client.send(try Packet.message("devices/d/messages/events/", "after", id: 2000))
+        fixture.hub.services.releasePatches()
+        try await fixture.eventually("what came after is read") { try fixture.events().count == 1 }
+        try await fixture.hub.stop()
+    }
+
+    @Test func quarantinedPublishesGiveTheirRoomBack() async throws {
+        let fixture = try await gateway { options in
+            options.threads = 1
+            options.listener.waitingBytesMax = 4096
+        }
+        let client = try await fixture.client("gateway")
+        let bad = String(repeating: "{", count: 1000)
+        for id in UInt8(1)...20 {
+            client.send(try Packet.message("devices/gateway/messages/events/" + Self.batchBag, bad, id: UInt16(id)))
+            #expect(try await client.bytes(atLeast: 4 + 4 * Int(id)).suffix(4) == pubAck(id)[...])
+        }
+        client.send(try Packet.message("devices/gateway/messages/events/", "good", id: 21))
+        #expect(try await client.bytes(atLeast: 88).suffix(4) == pubAck(21)[...])
         try await fixture.hub.stop()
     }
 

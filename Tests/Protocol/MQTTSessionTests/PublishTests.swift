@@ -166,6 +166,21 @@ struct PublishTests {
         #expect(clean.packetReceived(.publish(again), now: instant(0)) == .deliver(again, ticket(0)))
     }
 
+    @Test func aGroupCommitDoesNotSettleAMessageThatIsStoredElsewhere() {
+        var session = ServerSession(now: instant(0))
+        _ = session.packetReceived(.connect(plainConnect), now: instant(0))
+        _ = session.connectAccepted(sessionPresent: false, now: instant(0))
+        for value: UInt16 in 1...3 { _ = session.packetReceived(.publish(Self.qos1(value)), now: instant(0)) }
+        session.publishSettlesAlone(ticket(1))
+        var answered: [PacketID] = []
+        #expect(session.publishesCommitted(through: ticket(2)) == .acknowledge)
+        session.takeAcknowledgements { if case .pubAck(let id) = $0 { answered.append(id) } }
+        #expect(answered == [id(1)], "2 is not durable, and 3 waits for its turn")
+        #expect(session.publishCommitted(ticket(1)) == .acknowledge)
+        session.takeAcknowledgements { if case .pubAck(let id) = $0 { answered.append(id) } }
+        #expect(answered == [id(1), id(2), id(3)])
+    }
+
     @Test func acknowledgementsKeepTheirOrderForAnyOrderOfCommits() {
         for seed in UInt64(0)..<200 {
             var random = SeededRandom(seed: seed)

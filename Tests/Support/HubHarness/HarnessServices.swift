@@ -19,6 +19,8 @@ public final class HarnessServices: DeviceServices {
     private struct State {
         var calls: [Call] = []
         var subscriptions: [HubIdentity: Set<StoredSubscription>] = [:]
+        /// Answers to patches that wait, while they are held.
+        var heldReplies: [@Sendable () -> Void]?
     }
 
     private let state = Mutex(State())
@@ -29,6 +31,18 @@ public final class HarnessServices: DeviceServices {
 
     public func store(_ subscriptions: Set<StoredSubscription>, of who: HubIdentity) {
         state.withLock { $0.subscriptions[who] = subscriptions }
+    }
+
+    /// From now on patches are noted but not answered, as by a database that is slow.
+    public func holdPatches() { state.withLock { $0.heldReplies = [] } }
+
+    /// Answers the held patches, and those to come at once.
+    public func releasePatches() {
+        let held = state.withLock { state in
+            defer { state.heldReplies = nil }
+            return state.heldReplies ?? []
+        }
+        for reply in held { reply() }
     }
 
     private func note(_ call: Call) { state.withLock { $0.calls.append(call) } }
@@ -42,7 +56,11 @@ public final class HarnessServices: DeviceServices {
         _ who: HubIdentity, patch: [UInt8], ifVersion: Int64?, reply: @escaping @Sendable (TwinAnswer) -> Void
     ) {
         note(.reportedPatched(who, patch: patch, ifVersion: ifVersion))
-        reply(TwinAnswer(status: 204, version: 2))
+        let isHeld = state.withLock { state in
+            state.heldReplies?.append { reply(TwinAnswer(status: 204, version: 2)) }
+            return state.heldReplies != nil
+        }
+        if !isHeld { reply(TwinAnswer(status: 204, version: 2)) }
     }
 
     public func methodAnswered(_ who: HubIdentity, rid: String, status: Int, payload: [UInt8]) {
