@@ -7,7 +7,7 @@ BUILD := $(SWIFT) build -c $(CONFIG)
 VENV := .venv
 BOARD := .build/board
 
-.PHONY: agent demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools clean-venv
+.PHONY: agent demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools
 
 demo: setup tools
 	$(BUILD) --product cloud-hub
@@ -20,14 +20,14 @@ test: setup tools venv
 	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)"
 	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
 
-# The subset for working: everything in one process, no venv, no program started but local brokers.
+# The subset for working: every Swift suite but the one that runs whole gateways; no venv and no browser.
 test-fast: setup tools
 	$(BUILD) --build-tests
 	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)" '^([B-Z]|AgentConfig)'
 
 lint: setup-lint
 	$(SWIFT) format lint --strict --recursive --parallel Package.swift Protocol EdgeAgent CloudHub Tests
-	sh -n Tests/Support/setup Tests/Support/tools
+	for script in setup tools venv docs run-suites; do sh -n Tests/Support/$$script || exit 1; done
 	python3 -m compileall -q -f Deploy/dev Tests
 	find Deploy/dev Tests -name __pycache__ -prune -exec rm -r {} +
 
