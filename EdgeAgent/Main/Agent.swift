@@ -92,15 +92,18 @@ private struct Parts {
 
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
         let config = loaded.config
-        store = try failing { () throws(OutboxError) in
+        let store = try failing { () throws(OutboxError) in
             try SQLiteOutbox(
                 path: config.outbox.path, limits: OutboxLimits(quotaBytes: Int(clamping: config.outbox.quota.bytes)))
         }
+        self.store = store
         var drivers: [any SouthboundDriver] = []
         for broker in config.brokers {
             drivers.append(
                 try failing { () throws(DriverError) in
-                    try LocalMQTTDriver(config: broker.mqtt, clock: WallClock.forDrivers, logger: logger)
+                    try LocalMQTTDriver(
+                        config: broker.mqtt, clock: WallClock.forDrivers, logger: logger,
+                        learned: LearnedChildren.kept(of: broker.mqtt.name, in: store, logger: logger))
                 })
         }
         for line in config.lines {
@@ -112,7 +115,7 @@ private struct Parts {
         self.drivers = drivers
         let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
         let report = GatewayReport(store: store, drivers: drivers)
-        let uplink = try failing { [store] () throws(UplinkError) in
+        let uplink = try failing { () throws(UplinkError) in
             try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
                 report.patch(desiredVersion: desiredVersion)
             }

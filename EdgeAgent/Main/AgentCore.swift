@@ -236,6 +236,9 @@ final class AgentCore: ReadingSink {
             if let mark = delivery.mark { marks[Self.markKey(delivery.driver)] = mark }
         }
         var kept = marks.map { KeptState(key: $0.key, bytes: $0.value) }
+        for delivery in deliveries {
+            if let learned = delivery.learned { kept.append(LearnedChildren.state(learned, of: delivery.driver)) }
+        }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
         guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {

@@ -64,7 +64,8 @@ extension BrokerLink {
                 DeviceHealth(device: $0, answers: true, reason: "", time: stamp.time, clock: stamp.clock)
             }
             let delivery = Delivery(
-                driver: config.name, readings: readings, health: changes, mark: qos1Count > 0 ? repeats.mark : nil)
+                driver: config.name, readings: readings, health: changes, mark: qos1Count > 0 ? repeats.mark : nil,
+                learned: learned.isChanged ? learned.devices : nil)
             do {
                 try sink.accept(delivery)
             } catch {
@@ -74,6 +75,7 @@ extension BrokerLink {
                     advice: "the broker keeps them and repeats them when there is room again",
                     isStoreRefusal: true)
             }
+            learned.wereKept()
             storeAccepted()
             let count = UInt64(readings.count)
             mailbox.count { $0.readings += count }
@@ -190,7 +192,10 @@ extension BrokerLink {
             // A retained message is the last known state, from nobody knows when.
             if isRetained { stamp.quality = .uncertain }
             let device = try reader.read(topic: topic, payload: payload, stamp: stamp, into: &readings)
-            if health.heard(device) { mailbox.learn(device) }
+            if health.heard(device) {
+                mailbox.learn(device)
+                learned.heard(device)
+            }
         } catch {
             if error == .unmappedTopic, isAnswer || isAnswerTopic(topic) { return }
             refuse(topic, error)

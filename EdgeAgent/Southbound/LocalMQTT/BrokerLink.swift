@@ -21,6 +21,7 @@ final class BrokerLink {
         let sink: any ReadingSink
         let clock: DriverClock
         let logger: Logger
+        let learned: LearnedDevices
     }
 
     /// Why a connection ended, in the operator's words.
@@ -42,6 +43,7 @@ final class BrokerLink {
     var repeats: RepeatFilter
     var desk = CommandDesk()
     var health = BrokerHealth()
+    var learned: LearnedDevices
     var warnings = WarningLimiter()
     private var backoff: Backoff
     private var random = SystemRandomNumberGenerator()
@@ -72,6 +74,7 @@ final class BrokerLink {
         sink = surroundings.sink
         clock = surroundings.clock
         logger = surroundings.logger
+        learned = surroundings.learned
         reader = MessageReader(config: config)
         repeats = surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0) } ?? RepeatFilter()
         backoff = Backoff(first: config.reconnectFirst, most: config.reconnectMost)

@@ -29,12 +29,17 @@ public final class LocalMQTTDriver: SouthboundDriver {
     private let logger: Logger
     private let routing: CommandRouting
     private let mailbox: Mailbox
+    private let learned: LearnedDevices
     private let thread = Mutex<OwnThread?>(nil)
 
     /// Does no I/O.
     ///
+    /// - Parameter learned: what an earlier run's last `Delivery.learned` said: served from the start. Left aside when no
+    ///   topic of the configuration names its device any more.
     /// - Throws: `.valueNotAllowed` with the first of `config.problems()`; `.systemRefused` without a descriptor.
-    public init(config: LocalMQTTConfig, clock: DriverClock, logger: Logger) throws(DriverError) {
+    public init(
+        config: LocalMQTTConfig, clock: DriverClock, logger: Logger, learned: [DeviceID] = []
+    ) throws(DriverError) {
         if let problem = config.problems().first {
             throw DriverError(
                 .valueNotAllowed, doing: "set up the local MQTT driver", which: config.name,
@@ -53,8 +58,10 @@ public final class LocalMQTTDriver: SouthboundDriver {
         logger[metadataKey: "broker"] = "\(config.host):\(config.port)"
         self.logger = logger
         routing = CommandRouting(routes: config.commands)
-        let devices = config.topics.compactMap(\.device) + config.commands.compactMap(\.device)
-        mailbox = Mailbox(wake: wake, knownDevices: Set(devices))
+        let configured = Set(config.topics.compactMap(\.device) + config.commands.compactMap(\.device))
+        let mayLearn = config.topics.contains { $0.device == nil }
+        self.learned = LearnedDevices(kept: mayLearn ? learned : [], configured: configured)
+        mailbox = Mailbox(wake: wake, knownDevices: configured.union(self.learned.devices))
     }
 
     public func start(into sink: any ReadingSink) throws(DriverError) {
@@ -62,6 +69,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
         let clock = clock
         let logger = logger
         let mailbox = mailbox
+        let learned = learned
         let filters = routing.answerFilters
         let problem: DriverError.Problem? = thread.withLock { thread in
             if mailbox.isStopping { return .stopped }
@@ -69,7 +77,8 @@ public final class LocalMQTTDriver: SouthboundDriver {
             thread = OwnThread.run(name: "mqtt-\(name)") {
                 let link = BrokerLink(
                     config: config, answerFilters: filters,
-                    surroundings: .init(mailbox: mailbox, sink: sink, clock: clock, logger: logger))
+                    surroundings: .init(
+                        mailbox: mailbox, sink: sink, clock: clock, logger: logger, learned: learned))
                 link.run()
             }
             return thread == nil ? .systemRefused : nil
@@ -77,7 +86,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
         if let problem { throw DriverError(problem, doing: "start the local MQTT driver", which: name) }
     }
 
-    /// Devices named in the configuration, and those that have been heard.
+    /// Devices named in the configuration, and those that have been heard, also by an earlier run.
     public func serves(_ device: DeviceID) -> Bool { mailbox.knows(device) }
 
     public var devices: [DeviceID] { mailbox.devices.sorted() }

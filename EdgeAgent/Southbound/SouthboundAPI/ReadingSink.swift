@@ -25,6 +25,8 @@ extension ReadingSink {
 public struct Delivery: Sendable {
     /// The mark's size limit: 64 KiB.
     public static let markBytesMax = 65_536
+    /// Learned devices of one driver: 1,024.
+    public static let learnedMax = 1024
 
     /// The driver's name.
     public let driver: String
@@ -36,13 +38,22 @@ public struct Delivery: Sendable {
     /// driver know what its sensors repeat after a crash between the commit and the acknowledgement. `nil` leaves the
     /// earlier mark.
     public let mark: [UInt8]?
+    /// All devices that the driver knows only because it has heard them, when that list has changed. To be kept in the
+    /// same transaction, in place of the earlier list, and given to the driver when it is made by the next run: a
+    /// command for such a device must find its way before the device is heard again. `nil` leaves the earlier list.
+    public let learned: [DeviceID]?
 
-    public init(driver: String, readings: [Reading], health: [DeviceHealth] = [], mark: [UInt8]? = nil) {
+    public init(
+        driver: String, readings: [Reading], health: [DeviceHealth] = [], mark: [UInt8]? = nil,
+        learned: [DeviceID]? = nil
+    ) {
         precondition((mark?.count ?? 0) <= Self.markBytesMax, "a delivery mark has at most \(Self.markBytesMax) bytes")
+        precondition((learned?.count ?? 0) <= Self.learnedMax, "a driver learns at most \(Self.learnedMax) devices")
         self.driver = driver
         self.readings = readings
         self.health = health
         self.mark = mark
+        self.learned = learned
     }
 }
 

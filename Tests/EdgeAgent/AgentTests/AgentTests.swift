@@ -122,6 +122,33 @@ import Testing
         #expect(try bench.plant.collected(as: "orders", filter: orders, count: 1, seconds: 1).isEmpty)
     }
 
+    /// Nothing in the configuration names the thermostat, and it is silent since the agent has started again.
+    @Test func commandForALearnedChildReachesItAfterARestart() throws {
+        let bench = try AgentBench()
+        let orders = "plant/thermostat-2/cmd/reset"
+        try bench.plant.collect(orders, as: "orders")
+        try bench.startAgent()
+        // What comes before the driver has subscribed is lost; and not just any record will do: the missing meter is one.
+        try waitUntil("the thermostat is known") {
+            try bench.publishBacklog(readings: 20)
+            return try bench.batches().flatMap(\.records).contains {
+                if case .reading(let reading) = $0.record { reading.device.text == "thermostat-2" } else { false }
+            }
+        }
+        #expect(bench.endAgent(SIGTERM) == 0)
+
+        try bench.startAgent()
+        let child = try #require(DeviceID("thermostat-2"))
+        let bag = PropertyBag([PropertyBag.Entry("$.mid", "reset-2"), PropertyBag.Entry("method-name", "Reset")])
+        let topic = HubTopics.child(child, HubTopics.cloudToDevice(to: HubIdentity(child), bag: bag))
+        // What comes before the agent has subscribed is lost on this hub; what comes again is told by its id.
+        try waitUntil("the command is at the thermostat") {
+            try bench.hub.client("mosquitto_pub", ["-q", "1", "-t", topic, "-m", "{}"])
+            return try !bench.plant.collected(as: "orders", filter: orders, count: 1, seconds: 1).isEmpty
+        }
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
     @Test func hubThatIsDownAtTheStartIsWaitedFor() throws {
         let bench = try AgentBench()
         bench.hub.stop()

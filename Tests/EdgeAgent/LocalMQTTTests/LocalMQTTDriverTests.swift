@@ -45,6 +45,39 @@ import Testing
         #expect(!driver.serves(try device("t-2")))
     }
 
+    @Test func aDeviceThatWasHeardIsServedByTheNextRunBeforeItIsHeardAgain() throws {
+        let broker = try LocalBroker()
+        let sink = RecordingSink()
+        let first = try started(try config(broker.port), sink)
+        defer { first.stop() }
+        try connected(first)
+        sink.set(.refuse)
+        try broker.publish("plant/t-1/state", #"{"a":1}"#)
+        try waitUntil("the sink has refused it") { first.counters.connections >= 2 }
+        sink.set(.keep)
+        try waitUntil("it is kept after all") { sink.learned == [try device("t-1")] }
+        let kept = try #require(sink.learned)
+        let next = try LocalMQTTDriver(
+            config: try config(broker.port), clock: .system, logger: LogBook().logger, learned: kept)
+        #expect(next.serves(try device("t-1")))
+        var fixed = try config(broker.port)
+        fixed.topics = [TopicMapping(template: try #require(TopicTemplate("plant/x")), device: try device("t-9"))]
+        let changed = try LocalMQTTDriver(config: fixed, clock: .system, logger: LogBook().logger, learned: kept)
+        #expect(!changed.serves(try device("t-1")), "the configuration no longer listens to it")
+    }
+
+    @Test func learnedDevicesAreBoundedAndTheOldestGoes() throws {
+        var learned = LearnedDevices(
+            kept: [try device("a"), try device("b"), try device("c")], configured: [try device("z")], countMax: 2)
+        #expect(learned.devices.map(\.text) == ["b", "c"])
+        learned.heard(try device("b"))
+        learned.heard(try device("z"))
+        #expect(!learned.isChanged)
+        learned.heard(try device("d"))
+        #expect(learned.isChanged)
+        #expect(learned.devices.map(\.text) == ["c", "d"])
+    }
+
     /// The rule of the house: the broker keeps the message until the sink has it. A sink that never returns is a
     /// gateway that dies before its commit.
     @Test func theBrokerIsAcknowledgedOnlyWhenTheReadingIsDurable() throws {

@@ -42,6 +42,8 @@ public final class RecordingSink: ReadingSink {
     /// Whether a driver waits inside `accept`.
     public var isHolding: Bool { state.withLock { $0.held > 0 } }
     public var readings: [Reading] { state.withLock { $0.deliveries.flatMap(\.readings) } }
+    /// The last list of learned devices that was kept; `nil` when none was.
+    public var learned: [DeviceID]? { state.withLock { $0.deliveries.last { $0.learned != nil }?.learned } }
     public var health: [DeviceHealth] { state.withLock { $0.deliveries.flatMap(\.health) } }
 
     /// Of one metric, as text, in order.
