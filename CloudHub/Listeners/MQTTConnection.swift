@@ -51,14 +51,12 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var collectedTicket: PublishTicket?
     private var collectedReceipts: [[UInt8]] = []
     private(set) var closeReason: DisconnectReason?
-    let acceptedAt: MonotonicInstant
     private static let heldTimerInterval = Duration.seconds(5)
 
     init(shard: LoopShard, shared: ListenerShared) {
         self.shard = shard
         self.shared = shared
         decoder = PacketDecoder(limits: shared.codecLimits)
-        acceptedAt = shard.now
         session = ServerSession(limits: shared.sessionLimits, now: shard.now)
     }
 
@@ -87,7 +85,6 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         timer = nil
         shard.closed(self)
         shard.counts.connectionsClosed += 1
-        shared.connectionClosed()
         ended()
         attached?.link.cut()
         attached = nil

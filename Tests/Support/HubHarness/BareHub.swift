@@ -5,7 +5,7 @@ import Ingest
 public import Listeners
 public import Logging
 import NIOCore
-import NIOPosix
+public import NIOPosix
 import NIOSSL
 public import Primitives
 public import SQLiteHubStore
@@ -19,7 +19,9 @@ public final class BareHub: Sendable {
     public let connected: ConnectedDevices
     public let authority: HarnessAuthority
     public let listener: MQTTListener
-    private let group: MultiThreadedEventLoopGroup
+    public let tls: ServerTLS
+    /// What the listener runs on, for others that stand beside it.
+    public let group: MultiThreadedEventLoopGroup
 
     public struct Options: Sendable {
         public var key = Array("a key for tests".utf8)
@@ -47,8 +49,9 @@ public final class BareHub: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
         let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
         let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
+        tls = try ServerTLS(chain: certificate, privateKey: key)
         listener = MQTTListener(
-            configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
+            configuration: options.listener, tls: tls,
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
                 intake: TelemetryIntake { gateways[$0] }, logger: options.logger, now: now),
