@@ -58,9 +58,6 @@ public final class ServiceDesk: Sendable {
 
     public func close() throws { try store.close() }
 
-    /// Copies the database into a new file while the desk goes on.
-    public func backup(to path: String) throws { try store.backup(to: path) }
-
     /// Ends every bearer token that was given out, as a revoked session does.
     public func forgetTokens() { issuer.forgetTokens() }
 
