@@ -38,7 +38,9 @@ extension MQTTConnection {
         case .refused(let sentence): refuse(sentence, device: opening.identity.description)
         case .chainUnchecked where opening.checks < Opening.checksMax: checkChain(opening)
         case .chainUnchecked:
-            refuse("the hub's authorities are being changed; let the device try again", device: opening.identity.description)
+            refuse(
+                "the hub's authorities are being changed; let the device try again",
+                device: opening.identity.description)
         }
     }
 

@@ -26,7 +26,8 @@ extension DeviceRegistry {
                 policy(name).map { key.matches($0.primary.bytes) || key.matches($0.secondary.bytes) } ?? false
             case (.key(let key), .sas(let primary, let secondary)):
                 key.matches(primary.bytes) || key.matches(secondary.bytes)
-            case (.thumbprint(let shown), .selfSigned(let primary, let secondary)): [primary, secondary].contains(shown)
+            case (.thumbprint(let shown), .selfSigned(let primary, let secondary)):
+                [primary, secondary].contains(shown)
             case (.chain, .certificateAuthority): true
             default: false
             }

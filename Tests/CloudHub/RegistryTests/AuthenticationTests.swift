@@ -258,7 +258,8 @@ import Testing
         try await registry.update(draft(.selfSigned(primary: Thumbprint(Self.sha1), secondary: nil)))
         #expect([bySecondary, byPolicy].map(registry.objection) == [.credentialsChanged, nil])
         let byThumbprint = try principal(try outcome(nil, sha1: Self.sha1))
-        try await registry.update(draft(.selfSigned(primary: Thumbprint(Self.sha256), secondary: Thumbprint(Self.sha1))))
+        try await registry.update(
+            draft(.selfSigned(primary: Thumbprint(Self.sha256), secondary: Thumbprint(Self.sha1))))
         #expect(registry.objection(to: byThumbprint) == nil)
         try await registry.update(draft(.certificateAuthority))
         #expect(registry.objection(to: byThumbprint) == .credentialsChanged)
