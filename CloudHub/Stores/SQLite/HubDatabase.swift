@@ -88,6 +88,17 @@ public final class HubDatabase: Sendable {
         }
     }
 
+    /// Writes a page that changes nothing and waits until the disk has it, so that a full, read-only or failing disk is
+    /// found before somebody's write meets it.
+    ///
+    /// - Throws: `HubStoreError`, which says what to do.
+    public func checkWritable() async throws {
+        try await write { database in
+            let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+            try database.execute(sql: "PRAGMA user_version = \(version)")
+        }
+    }
+
     /// The number of writes that wait for the writer now.
     public var waitingWrites: Int { queue.withLock { $0.waiting.count } }
 
