@@ -17,12 +17,6 @@ final class DeskStore: Sendable {
 
     func close() throws { try pool.close() }
 
-    func backup(to path: String) throws {
-        let copy = try DatabaseQueue(path: path)
-        try pool.backup(to: copy)
-        try copy.close()
-    }
-
     // MARK: - Reading
 
     func row(_ id: UniqueID, in table: Table) async throws -> Row? {
