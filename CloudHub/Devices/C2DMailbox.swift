@@ -8,7 +8,11 @@ final class C2DMailbox: Sendable {
     private struct Flight {
         /// Held, so that no later link can be taken for it.
         let link: any DeviceLink
-        var tokens: Set<UniqueID>
+        var tokens: Set<UniqueID> = []
+        /// Whether what waited has been handed over, so that new messages go out at once.
+        var isOpen = false
+        /// Whether the store is being asked for what waits.
+        var isTaking = false
     }
 
     private struct State {
@@ -40,29 +44,69 @@ final class C2DMailbox: Sendable {
         }
     }
 
-    /// Opens the queue for this link: from now on new messages go out on it at once.
-    func open(_ device: DeviceID, on link: any DeviceLink) {
+    /// Whether the store shall be asked now for what waits, to be sent on this link; then `taken` has to follow.
+    ///
+    /// `false` while it is being asked already: what comes into the queue after that is announced by itself.
+    func startsTaking(_ device: DeviceID, for link: any DeviceLink) -> Bool {
         state.withLock {
-            if $0.flights[device]?.link !== link { $0.flights[device] = Flight(link: link, tokens: []) }
+            if $0.flights[device]?.link !== link { $0.flights[device] = Flight(link: link) }
+            guard $0.flights[device]?.isTaking == false else { return false }
+            $0.flights[device]?.isTaking = true
+            return true
         }
     }
 
-    /// Whether this delivery shall go out on this link now: the queue is open on it, and it is not on its way already.
-    func starts(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
+    /// What is on its way on this link; `nil` when the link is not the device's any more.
+    func underWay(to device: DeviceID, on link: any DeviceLink) -> Set<UniqueID>? {
+        state.withLock { $0.flights[device].flatMap { $0.link === link ? $0.tokens : nil } }
+    }
+
+    /// The store has answered; with messages the queue is open on this link, and new ones go out at once.
+    ///
+    /// - Parameter tokens: of what goes out now, or `nil` when the store failed.
+    /// - Returns: `false` when nothing shall go out: the link is not the device's any more.
+    func taken(_ tokens: [UniqueID]?, of device: DeviceID, on link: any DeviceLink) -> Bool {
         state.withLock {
             guard $0.flights[device]?.link === link else { return false }
-            return $0.flights[device]?.tokens.insert(token).inserted ?? false
+            $0.flights[device]?.isTaking = false
+            guard let tokens else { return false }
+            $0.flights[device]?.isOpen = true
+            $0.flights[device]?.tokens.formUnion(tokens)
+            return true
         }
     }
 
-    func isOpen(_ device: DeviceID, on link: any DeviceLink) -> Bool {
-        state.withLock { $0.flights[device]?.link === link }
+    /// Whether a new message goes out on this link as soon as it is durable; it counts as under way from now on.
+    func starts(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
+        state.withLock {
+            guard let flight = $0.flights[device], flight.link === link, flight.isOpen else { return false }
+            $0.flights[device]?.tokens.insert(token)
+            return true
+        }
     }
 
-    /// The link of these devices is gone; what was under way on it starts anew on the next.
-    func forgetFlights(of devices: [DeviceID]) {
+    /// A message that was to start does not go out on this link.
+    func startFailed(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) {
+        state.withLock {
+            if $0.flights[device]?.link === link { $0.flights[device]?.tokens.remove(token) }
+        }
+    }
+
+    func isUnderWay(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
+        underWay(to: device, on: link)?.contains(token) ?? false
+    }
+
+    /// New messages wait from now on; what is under way stays so.
+    func close(_ device: DeviceID) { state.withLock { $0.flights[device]?.isOpen = false } }
+
+    /// What was under way to these devices on a link that is gone starts anew on the next.
+    ///
+    /// - Parameter isGone: called inside the lock, so that a link which comes meanwhile is not taken for the old one.
+    func forgetFlights(of devices: [DeviceID], where isGone: (DeviceID, any DeviceLink) -> Bool) {
         state.withLock { state in
-            for device in devices { state.flights[device] = nil }
+            for device in devices {
+                if let flight = state.flights[device], isGone(device, flight.link) { state.flights[device] = nil }
+            }
         }
     }
 

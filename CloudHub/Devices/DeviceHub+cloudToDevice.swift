@@ -36,6 +36,8 @@ extension DeviceHub {
     public static let deliveriesMax = 10
     /// Bytes of payload and properties together. Source: IoT Hub quotas.
     public static let cloudToDeviceBytesMax = 64 * 1024
+    /// Bytes of the topic that carries the properties, on a gateway's connection. Source: MQTT 3.1.1 section 1.5.3.
+    public static let topicBytesMax = 65_535
     /// Source: IoT Hub, C2D configuration: default and longest time to live.
     public static let timeToLiveDefault = Duration.seconds(3600)
     public static let timeToLiveMax = Duration.seconds(2 * 86_400)
@@ -45,15 +47,20 @@ extension DeviceHub {
     /// Queues a message; returns when it is durable. A connected device gets it at once, any other when it comes.
     ///
     /// - Throws: 404001 unknown device; 400 for a module, a bad id or a time that is over or too far off; 413001 too
-    ///   large; 403004 when `queueMax` messages wait; 503 when the store failed.
+    ///   large, as a whole or in its properties; 403004 when `queueMax` messages wait; 503 when the store failed.
     public func sendCloudToDevice(_ target: HubIdentity, message: C2DMessage) async throws(HubError) {
+        var checked = try checked(message, for: target)
+        let link = start(checked, to: target)
         // Counted before it is made, like every delivery: who asks later must not be told that it was never handed over.
-        let queued = try checked(message, for: target, deliveries: isOpen(target) ? 1 : 0)
+        checked.deliveries = link == nil ? 0 : 1
+        let queued = checked
         let result: Result<Void, any Error> = await withCheckedContinuation { continuation in
             store.enqueue(queued, for: target.device, most: Self.queueMax) { [self] result in
-                if case .success = result {
+                switch result {
+                case .success:
                     mailbox.added(to: target.device, expiresAt: queued.expiresAt)
-                    sendAtOnce(queued, to: target)
+                    sendAtOnce(queued, to: target, startedOn: link)
+                case .failure: link.map { mailbox.startFailed(queued.token, of: target.device, on: $0) }
                 }
                 continuation.resume(returning: result)
             }
@@ -128,37 +135,47 @@ extension DeviceHub {
 
     // MARK: - Delivery
 
-    /// Takes everything that waits and sends what is not under way on this link already. The store counts each delivery
+    /// Takes everything that waits and is not under way on this link already, and sends it. The store counts each delivery
     /// before it is made, so that a message that kills its device is given up one day.
-    private func deliverWaiting(_ who: HubIdentity) {
-        guard connected.link(for: who, subscribed: .cloudToDevice) != nil else { return }
-        store.takeForDelivery(who.device, now: clock(), deliveriesMax: Self.deliveriesMax) { [self] result in
-            switch result {
-            case .success(let (messages, ended)):
-                tell(ended)
-                guard let link = connected.link(for: who, subscribed: .cloudToDevice) else { return }
-                mailbox.open(who.device, on: link)
-                for message in messages { deliver(message, to: who, on: link) }
-            case .failure(let error): logFailure(error, doing: "read the cloud-to-device queue", who)
-            }
-        }
+    func deliverWaiting(_ who: HubIdentity) {
+        guard let link = link(to: who), mailbox.startsTaking(who.device, for: link) else { return }
+        store.takeForDelivery(
+            who.device, now: clock(), deliveriesMax: Self.deliveriesMax,
+            underWay: { [self] in self.link(to: who) === link ? mailbox.underWay(to: who.device, on: link) : nil },
+            completion: { [self] result in
+                switch result {
+                case .success(let (messages, ended)):
+                    tell(ended)
+                    let tokens = self.link(to: who) === link ? messages.map(\.token) : nil
+                    guard mailbox.taken(tokens, of: who.device, on: link) else { return }
+                    for message in messages { deliver(message, to: who, on: link) }
+                case .failure(let error):
+                    _ = mailbox.taken(nil, of: who.device, on: link)
+                    logFailure(error, doing: "read the cloud-to-device queue", who)
+                }
+            })
+    }
+
+    /// The link on which the message will go out as soon as it is durable; `nil` when it has to wait.
+    private func start(_ message: QueuedMessage, to who: HubIdentity) -> (any DeviceLink)? {
+        guard let link = link(to: who), mailbox.starts(message.token, of: who.device, on: link) else { return nil }
+        return link
     }
 
     /// Runs in commit order. As long as the queue was not opened on this link, `deliverWaiting` sends the message in
     /// its place in the queue.
-    private func sendAtOnce(_ message: QueuedMessage, to who: HubIdentity) {
-        guard let link = connected.link(for: who, subscribed: .cloudToDevice) else { return }
-        guard message.deliveries > 0, mailbox.isOpen(who.device, on: link) else { return deliverWaiting(who) }
+    private func sendAtOnce(_ message: QueuedMessage, to who: HubIdentity, startedOn link: (any DeviceLink)?) {
+        guard let link else { return deliverWaiting(who) }
+        guard self.link(to: who) === link, mailbox.isUnderWay(message.token, of: who.device, on: link) else {
+            mailbox.startFailed(message.token, of: who.device, on: link)
+            return deliverWaiting(who)
+        }
         deliver(message, to: who, on: link)
     }
 
-    /// Whether a new message would go out at once.
-    private func isOpen(_ who: HubIdentity) -> Bool {
-        connected.link(for: who, subscribed: .cloudToDevice).map { mailbox.isOpen(who.device, on: $0) } ?? false
-    }
+    private func link(to who: HubIdentity) -> (any DeviceLink)? { connected.link(for: who, subscribed: .cloudToDevice) }
 
     private func deliver(_ message: QueuedMessage, to who: HubIdentity, on link: any DeviceLink) {
-        guard mailbox.starts(message.token, of: who.device, on: link) else { return }
         let delivery = C2DDelivery(lockToken: message.token, bagText: message.bagText, payload: message.payload)
         link.deliver(.cloudToDevice(delivery), to: who)
     }
@@ -187,9 +204,7 @@ extension DeviceHub {
         }
     }
 
-    private func checked(
-        _ message: C2DMessage, for target: HubIdentity, deliveries: Int
-    ) throws(HubError) -> QueuedMessage {
+    private func checked(_ message: C2DMessage, for target: HubIdentity) throws(HubError) -> QueuedMessage {
         guard target.module == nil else {
             throw HubError(.invalidOperation, "\(target) is a module; cloud-to-device messages go to devices")
         }
@@ -215,9 +230,17 @@ extension DeviceHub {
                 "the message has \(message.payload.count + bag.utf8.count) bytes with its properties; at most "
                     + "\(Self.cloudToDeviceBytesMax) are taken")
         }
+        // A device may get a gateway while the message waits.
+        let topic = HubTopics.child(target.device, HubTopics.cloudToDevice(to: target, bag: PropertyBag()) + bag)
+        guard topic.utf8.count <= Self.topicBytesMax else {
+            throw HubError(
+                .messageTooLarge,
+                "the message's properties make its MQTT topic \(topic.utf8.count) bytes long; a topic has at most "
+                    + "\(Self.topicBytesMax), so shorten the properties or put what they say into the body")
+        }
         var random = SystemRandomNumberGenerator()
         return QueuedMessage(
             token: .random(using: &random), messageID: message.id, bagText: bag, payload: message.payload,
-            expiresAt: expiry, wantsOutcome: message.wantsOutcome, deliveries: deliveries)
+            expiresAt: expiry, wantsOutcome: message.wantsOutcome)
     }
 }

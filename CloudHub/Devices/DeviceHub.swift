@@ -41,6 +41,8 @@ public final class DeviceHub: DeviceServices {
         let waiters = waiters
         connected.onChange { _ in waiters.somethingChanged() }
         registry.onAccessLost { [weak self] identity, loss in self?.accessLost(identity, loss) }
+        // A child's gateway is there already; a device of its own comes and asks.
+        registry.onEnabled { [weak self] device in self?.deliverWaiting(HubIdentity(device)) }
     }
 
     /// Ends expired messages and writes activity down, until the task is cancelled. Run exactly one.
@@ -101,7 +103,9 @@ public final class DeviceHub: DeviceServices {
 
     public func disconnected(_ who: HubIdentity, at now: WallInstant, reason: DisconnectReason) {
         activity.connectionChanged(who, at: now)
-        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device))
+        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device)) { device, link in
+            connected.link(for: HubIdentity(device)) !== link
+        }
     }
 
     /// Cuts off everybody whose proof does not hold any more, after something changed that concerns many.
@@ -117,6 +121,7 @@ public final class DeviceHub: DeviceServices {
     /// Cuts the connection of somebody who may not stay, and forgets what a removed identity left in memory.
     private func accessLost(_ who: HubIdentity, _ loss: AccessLoss) {
         review(who)
+        if loss == .disabled, who.module == nil { mailbox.close(who.device) }
         guard loss == .removed else { return }
         subscriptions.withLock { $0[who] = nil }
         activity.forget(who)

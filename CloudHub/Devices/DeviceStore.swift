@@ -36,8 +36,11 @@ public protocol DeviceStore: Sendable {
         completion: @escaping @Sendable (Result<Void, any Error>) -> Void)
     /// What waits for the device, oldest first, each delivery counted. Those that are past their expiry or were
     /// delivered `deliveriesMax` times before are taken out of the queue and come back as outcomes.
+    ///
+    /// - Parameter underWay: asked when it is this request's turn: messages that are being delivered now, which are
+    ///   neither counted nor given up nor returned; `nil` when nobody wants any messages any more.
     func takeForDelivery(
-        _ device: DeviceID, now: WallInstant, deliveriesMax: Int,
+        _ device: DeviceID, now: WallInstant, deliveriesMax: Int, underWay: @escaping @Sendable () -> Set<UniqueID>?,
         completion: @escaping @Sendable (Result<(messages: [QueuedMessage], ended: [C2DOutcome]), any Error>) -> Void)
     /// Takes a delivered message out; `nil` when it is not there any more.
     func complete(
@@ -67,7 +70,7 @@ public struct QueuedMessage: Sendable, Equatable {
     /// Whether its outcome is kept until somebody handled it.
     public let wantsOutcome: Bool
     /// How often it was handed to the device; 1 for a new one that goes out at once.
-    public let deliveries: Int
+    public var deliveries: Int
 
     public init(
         token: UniqueID, messageID: String, bagText: String, payload: [UInt8], expiresAt: WallInstant,

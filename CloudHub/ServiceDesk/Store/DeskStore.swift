@@ -103,6 +103,14 @@ final class DeskStore: Sendable {
         }
     }
 
+    /// Writes a page that changes nothing and waits until the disk has it.
+    func checkWritable() async throws {
+        try await pool.write { database in
+            let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+            try database.execute(sql: "PRAGMA user_version = \(version)")
+        }
+    }
+
     /// Clears one lookup of a row.
     func clear(_ lookup: Column, of id: UniqueID, in table: Table, by actor: Actor) async throws {
         guard case .lookup(_, let navigation) = lookup.kind else {

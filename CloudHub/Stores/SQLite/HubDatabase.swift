@@ -88,6 +88,17 @@ public final class HubDatabase: Sendable {
         }
     }
 
+    /// Writes a page that changes nothing and waits until the disk has it, so that a full, read-only or failing disk is
+    /// found before somebody's write meets it.
+    ///
+    /// - Throws: `HubStoreError`, which says what to do.
+    public func checkWritable() async throws {
+        try await write { database in
+            let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+            try database.execute(sql: "PRAGMA user_version = \(version)")
+        }
+    }
+
     /// Refuses new writes, finishes those that wait, and closes the file.
     public func close() throws {
         queue.withLock { $0.isClosed = true }

@@ -41,21 +41,23 @@ extension SQLiteDeviceStore {
     }
 
     public func takeForDelivery(
-        _ device: DeviceID, now: WallInstant, deliveriesMax: Int,
+        _ device: DeviceID, now: WallInstant, deliveriesMax: Int, underWay: @escaping @Sendable () -> Set<UniqueID>?,
         completion: @escaping @Sendable (Result<(messages: [QueuedMessage], ended: [C2DOutcome]), any Error>) -> Void
     ) {
         database.write(
             { database in
+                guard let tokens = underWay()?.map(\.description) else { return ([], []) }
                 var ended = try Self.end(
                     .expired, "device = ? AND expires <= ?", [device.text, now.milliseconds], in: database)
+                let waiting = "device = ? AND token NOT IN (\(databaseQuestionMarks(count: tokens.count)))"
+                let arguments = StatementArguments([device.text] + tokens)
                 ended += try Self.end(
-                    .deliveryCountExceeded, "device = ? AND deliveries >= ?", [device.text, deliveriesMax], in: database
-                )
+                    .deliveryCountExceeded, waiting + " AND deliveries >= ?", arguments + [deliveriesMax], in: database)
                 let rows = try Row.fetchAll(
-                    database, sql: "SELECT * FROM c2d WHERE device = ? ORDER BY sequence", arguments: [device.text])
+                    database, sql: "SELECT * FROM c2d WHERE \(waiting) ORDER BY sequence", arguments: arguments)
                 if !rows.isEmpty {
                     try database.execute(
-                        sql: "UPDATE c2d SET deliveries = deliveries + 1 WHERE device = ?", arguments: [device.text])
+                        sql: "UPDATE c2d SET deliveries = deliveries + 1 WHERE \(waiting)", arguments: arguments)
                 }
                 return (try rows.map(Self.message), ended)
             }, completion: completion)
