@@ -41,6 +41,8 @@ struct Verbs: Sendable {
             case "device.show": return .done(try showDevice(request))
             case "device.delete": return .done(try await deleteDevice(request))
             case "device.send": return .done(try await sendToDevice(request))
+            case "device.queue": return .done(try await showQueue(request))
+            case "device.feedback": return .done(try await showFeedback(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)
             case "sign-in": return .done(try await signInLink(request))
