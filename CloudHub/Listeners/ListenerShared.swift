@@ -66,7 +66,7 @@ final class ListenerShared: Sendable {
         case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .deviceDisabled, .deviceRemoved,
             .credentialsChanged:
             dependencies.logger.debug("connection closed", metadata: metadata)
-        case .keepAliveExpired, .takenOver, .protocolViolation, .refused, .tooSlow:
+        case .keepAliveExpired, .takenOver, .protocolViolation, .refused:
             guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }
             dependencies.logger.warning("connection closed", metadata: metadata)
         }

@@ -55,7 +55,13 @@ struct HubRooms: Sendable {
             source: PageAdapter(
                 registry: registry, devices: devices, live: live, desk: desk,
                 commandTimeLimit: settings.config.commandTimeLimit), now: SystemTime.wall)
-        let health = HubHealth(log: log, faults: faults, runtime: runtime, connected: connected)
+        let database = stores.database
+        let health = HubHealth(
+            log: log, faults: faults, runtime: runtime, connected: connected,
+            probes: [
+                StoreProbe("registry", file: "hub.sqlite") { try await database.checkWritable() },
+                StoreProbe("desk", file: "desk.sqlite") { try await desk.checkWritable() },
+            ])
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,

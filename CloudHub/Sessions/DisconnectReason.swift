@@ -18,12 +18,7 @@ public enum DisconnectReason: Hashable, Sendable {
     case protocolViolation(String)
     /// Well-formed, but nothing that an IoT Hub takes; the sentence says what.
     case refused(String)
-    /// It read so slowly that what waits for it passed the limit.
-    case tooSlow
     case hubStopping
-
-    /// Whether the will is withheld: only a DISCONNECT does that. Source: MQTT 3.1.1 section 3.1.2.5.
-    public var isClean: Bool { self == .leftByItself }
 
     /// What is wrong, and what to do where something can be done.
     public var sentence: String {
@@ -38,7 +33,6 @@ public enum DisconnectReason: Hashable, Sendable {
         case .credentialsChanged: "the device's credentials were changed"
         case .protocolViolation(let what): "the device broke the MQTT protocol: \(what)"
         case .refused(let what): "the device asked for something this hub does not take: \(what)"
-        case .tooSlow: "the device does not read what is sent to it"
         case .hubStopping: "the hub is stopping"
         }
     }
@@ -56,7 +50,6 @@ public enum DisconnectReason: Hashable, Sendable {
         case .credentialsChanged: "credentials_changed"
         case .protocolViolation: "protocol"
         case .refused: "refused"
-        case .tooSlow: "too_slow"
         case .hubStopping: "stopping"
         }
     }

@@ -25,7 +25,7 @@ public struct TwinDocument: Hashable, Sendable {
     /// Rises with every accepted write to any section; begins at 1.
     public private(set) var version: Int64 = 1
     /// Rises with every write by the service; the ETag is made of it, so a device's reports break no conditional write.
-    public private(set) var serviceVersion: Int64 = 1
+    private(set) var serviceVersion: Int64 = 1
     /// The Plug and Play model that the device announced at its last connect.
     public var modelID: String?
 

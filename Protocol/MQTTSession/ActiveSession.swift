@@ -159,12 +159,4 @@ struct ActiveSession: ~Copyable {
         case .exactlyOnce: window.reserve(qos).map { .send(.exactlyOnce($0)) } ?? .windowFull
         }
     }
-
-    mutating func redeliveryRequested(_ id: PacketID, _ qos: QoS) -> ServerSession.SendAction {
-        switch qos {
-        case .atMostOnce: .send(.atMostOnce)
-        case .atLeastOnce: window.reserve(id, qos) ? .send(.atLeastOnce(id)) : .windowFull
-        case .exactlyOnce: window.reserve(id, qos) ? .send(.exactlyOnce(id)) : .windowFull
-        }
-    }
 }

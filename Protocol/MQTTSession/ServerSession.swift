@@ -231,12 +231,6 @@ public struct ServerSession: ~Copyable {
         active?.sendRequested(qos) ?? .notConnected
     }
 
-    /// The shell sends a message again that an earlier connection sent under this identifier and the client did not
-    /// acknowledge (section 4.4). Do it before any `sendRequested`.
-    public mutating func redeliveryRequested(_ id: PacketID, _ qos: QoS) -> SendAction {
-        active?.redeliveryRequested(id, qos) ?? .notConnected
-    }
-
     // MARK: Helpers
 
     private var activeDeadline: MonotonicInstant? {

@@ -166,15 +166,6 @@ struct ActiveSessionTests {
                 .receive(.pubRec(id(9)), .reply(.pubRel(id(9)))),
                 .receive(.pubComp(id(9)), .ignore),
             ]),
-        .connected(
-            "redelivery keeps its identifier and new messages avoid it", limits: withWindow(3),
-            [
-                .redeliver(id(1), .atLeastOnce, .send(.atLeastOnce(id(1)))),
-                .redeliver(id(2), .exactlyOnce, .send(.exactlyOnce(id(2)))),
-                .send(.atLeastOnce, .send(.atLeastOnce(id(3)))),
-                .redeliver(id(4), .atLeastOnce, .windowFull),
-                .receive(.pubAck(id(1)), .outboundAcknowledged(id(1))),
-            ]),
         Script(
             "nothing is sent before CONNACK",
             [
