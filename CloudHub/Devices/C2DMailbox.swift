@@ -1,4 +1,3 @@
-import HubContract
 import Primitives
 import Sessions
 import Synchronization
@@ -10,11 +9,10 @@ final class C2DMailbox: Sendable {
         /// Held, so that no later link can be taken for it.
         let link: any DeviceLink
         var tokens: Set<UniqueID> = []
-        /// Whether the queue has been read for this link, so that new messages may go out at once.
+        /// Whether what waited has been handed over, so that new messages go out at once.
         var isOpen = false
-        /// Whether the queue is being read, and whether it has to be read once more after that.
-        var isReading = false
-        var isReadWanted = false
+        /// Whether the store is being asked for what waits.
+        var isTaking = false
     }
 
     private struct State {
@@ -46,70 +44,72 @@ final class C2DMailbox: Sendable {
         }
     }
 
-    // MARK: - Deliveries
-
-    /// Reserves a place on the link for a new message, when it may go out as soon as it is stored. Reserved before it is
-    /// stored, so that no reading of the queue counts it again.
-    func reserve(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
-        state.withLock { state in
-            guard let flight = state.flights[device], flight.link === link, flight.isOpen, !flight.isReading else {
-                return false
-            }
-            state.flights[device]?.tokens.insert(token)
+    /// Whether the store shall be asked now for what waits, to be sent on this link; then `taken` has to follow.
+    ///
+    /// `false` while it is being asked already: what comes into the queue after that is announced by itself.
+    func startsTaking(_ device: DeviceID, for link: any DeviceLink) -> Bool {
+        state.withLock {
+            if $0.flights[device]?.link !== link { $0.flights[device] = Flight(link: link) }
+            guard $0.flights[device]?.isTaking == false else { return false }
+            $0.flights[device]?.isTaking = true
             return true
         }
     }
 
-    func holds(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
-        state.withLock { $0.flights[device].map { $0.link === link && $0.tokens.contains(token) } ?? false }
-    }
-
-    func unreserve(_ token: UniqueID, of device: DeviceID) {
-        state.withLock { _ = $0.flights[device]?.tokens.remove(token) }
-    }
-
-    /// What is on its way to the device and must be neither delivered nor counted again.
+    /// What is on its way to the device, on whatever link.
     func underWay(to device: DeviceID) -> Set<UniqueID> { state.withLock { $0.flights[device]?.tokens ?? [] } }
 
-    /// Begins to read the queue for this link.
-    /// - Returns: what is under way on it already; `nil` when it is being read, and will be once more after that.
-    func beginReading(_ device: DeviceID, on link: any DeviceLink) -> Set<UniqueID>? {
-        state.withLock { state in
-            var flight = state.flights[device].flatMap { $0.link === link ? $0 : nil } ?? Flight(link: link)
-            defer { state.flights[device] = flight }
-            guard !flight.isReading else {
-                flight.isReadWanted = true
-                return nil
-            }
-            flight.isReading = true
-            return flight.tokens
+    /// What is on its way on this link; `nil` when the link is not the device's any more.
+    func underWay(to device: DeviceID, on link: any DeviceLink) -> Set<UniqueID>? {
+        state.withLock { $0.flights[device].flatMap { $0.link === link ? $0.tokens : nil } }
+    }
+
+    /// The store has answered; with messages the queue is open on this link, and new ones go out at once.
+    ///
+    /// - Parameter tokens: of what goes out now, or `nil` when the store failed.
+    /// - Returns: `false` when nothing shall go out: the link is not the device's any more.
+    func taken(_ tokens: [UniqueID]?, of device: DeviceID, on link: any DeviceLink) -> Bool {
+        state.withLock {
+            guard $0.flights[device]?.link === link else { return false }
+            $0.flights[device]?.isTaking = false
+            guard let tokens else { return false }
+            $0.flights[device]?.isOpen = true
+            $0.flights[device]?.tokens.formUnion(tokens)
+            return true
         }
     }
 
-    /// The queue has been read, or could not be (`tokens` is `nil`).
-    /// - Returns: whether the messages may go out, which they may not when another link has come meanwhile, and whether
-    ///   the queue has to be read again.
-    func endReading(
-        _ device: DeviceID, on link: any DeviceLink, found tokens: [UniqueID]?
-    ) -> (isCurrent: Bool, again: Bool) {
-        state.withLock { state in
-            guard var flight = state.flights[device], flight.link === link else { return (false, false) }
-            let again = flight.isReadWanted
-            flight.isReading = false
-            flight.isReadWanted = false
-            if let tokens {
-                flight.isOpen = true
-                flight.tokens.formUnion(tokens)
-            }
-            state.flights[device] = flight
-            return (true, again)
+    /// Whether a new message goes out on this link as soon as it is durable; it counts as under way from now on.
+    func starts(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
+        state.withLock {
+            guard let flight = $0.flights[device], flight.link === link, flight.isOpen else { return false }
+            $0.flights[device]?.tokens.insert(token)
+            return true
         }
     }
 
-    /// The link of `who` is gone; what was under way on it to these devices starts anew on the next.
-    func forgetFlights(of devices: [DeviceID], over who: HubIdentity) {
+    /// A message that was to start does not go out on this link.
+    func startFailed(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) {
+        state.withLock {
+            if $0.flights[device]?.link === link { $0.flights[device]?.tokens.remove(token) }
+        }
+    }
+
+    func isUnderWay(_ token: UniqueID, of device: DeviceID, on link: any DeviceLink) -> Bool {
+        underWay(to: device, on: link)?.contains(token) ?? false
+    }
+
+    /// New messages wait from now on; what is under way stays so.
+    func close(_ device: DeviceID) { state.withLock { $0.flights[device]?.isOpen = false } }
+
+    /// What was under way to these devices on a link that is gone starts anew on the next.
+    ///
+    /// - Parameter isGone: called inside the lock, so that a link which comes meanwhile is not taken for the old one.
+    func forgetFlights(of devices: [DeviceID], where isGone: (DeviceID, any DeviceLink) -> Bool) {
         state.withLock { state in
-            for device in devices where state.flights[device]?.link.identity == who { state.flights[device] = nil }
+            for device in devices {
+                if let flight = state.flights[device], isGone(device, flight.link) { state.flights[device] = nil }
+            }
         }
     }
 
@@ -120,10 +120,9 @@ final class C2DMailbox: Sendable {
         }
     }
 
-    // MARK: - What is due
-
     func isDue(at now: WallInstant) -> Bool { state.withLock { $0.nextDue.map { $0 <= now } ?? false } }
 
+    /// A lock ends then.
     func due(at time: WallInstant) { state.withLock { $0.nextDue = min($0.nextDue ?? time, time) } }
 
     /// After a sweep; what was added meanwhile stays.

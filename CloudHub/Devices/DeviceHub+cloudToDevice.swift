@@ -54,8 +54,8 @@ extension DeviceHub {
     public static let cloudToDeviceBytesMax = 64 * 1024
     /// Source: IoT Hub, C2D configuration: the longest time to live.
     public static let timeToLiveMax = Duration.seconds(2 * 86_400)
-    /// Bytes of a topic name. Source: MQTT 3.1.1 section 1.5.3.
-    static let topicBytesMax = 65_535
+    /// Bytes of the topic that carries the properties, on a gateway's connection. Source: MQTT 3.1.1 section 1.5.3.
+    public static let topicBytesMax = 65_535
 
     // MARK: - From the service
 
@@ -64,20 +64,18 @@ extension DeviceHub {
     /// - Throws: 404001 unknown device; 400 for a module, a bad id, a bad `iothub-ack` or a time that is over or too far
     ///   off; 413001 too large; 403004 when `queueMax` messages wait; 503 when the store failed.
     public func sendCloudToDevice(_ target: HubIdentity, message: C2DMessage) async throws(HubError) {
-        var random = SystemRandomNumberGenerator()
-        let token = UniqueID.random(using: &random)
+        var checked = try checked(message, for: target)
+        let link = start(checked, to: target)
         // Counted before it is made, like every delivery: who asks later must not be told that it was never handed over.
-        let link = connected.link(for: target, subscribed: .cloudToDevice)
-        var queued = try checked(message, for: target, token)
-        let isReserved = link.map { mailbox.reserve(token, of: target.device, on: $0) } ?? false
-        if isReserved { queued = queued.handedOver() }
+        checked.deliveries = link == nil ? 0 : 1
+        let queued = checked
         let result: Result<Void, any Error> = await withCheckedContinuation { continuation in
-            store.enqueue(queued, for: target.device, most: Self.queueMax) { [self, queued] result in
+            store.enqueue(queued, for: target.device, most: Self.queueMax) { [self] result in
                 switch result {
                 case .success:
                     mailbox.added(to: target.device, expiresAt: queued.expiresAt)
-                    sendAtOnce(queued, to: target, isReserved: isReserved)
-                case .failure: if isReserved { mailbox.unreserve(token, of: target.device) }
+                    sendAtOnce(queued, to: target, startedOn: link)
+                case .failure: link.map { mailbox.startFailed(queued.token, of: target.device, on: $0) }
                 }
                 continuation.resume(returning: result)
             }
@@ -147,43 +145,49 @@ extension DeviceHub {
 
     // MARK: - Delivery
 
-    /// Takes what waits and is not under way on this link already, and sends it. The store counts each delivery before it
-    /// is made, so that a message that kills its device is given up one day.
+    /// Takes everything that waits and is not under way on this link already, and sends it. The store counts each delivery
+    /// before it is made, so that a message that kills its device is given up one day.
     func deliverWaiting(_ who: HubIdentity) {
-        guard let link = connected.link(for: who, subscribed: .cloudToDevice),
-            let underWay = mailbox.beginReading(who.device, on: link)
-        else { return }
-        store.takeForDelivery(who.device, except: underWay, at: moment) { [self] result in
-            switch result {
-            case .success(let (messages, ended)):
-                tell(ended)
-                let isTaken = connected.link(for: who, subscribed: .cloudToDevice) === link
-                let found = isTaken ? messages : []
-                let (isCurrent, again) = mailbox.endReading(who.device, on: link, found: found.map(\.token))
-                if isCurrent {
-                    for message in found { link.deliver(.cloudToDevice(message.delivery), to: who) }
+        guard let link = link(to: who), mailbox.startsTaking(who.device, for: link) else { return }
+        store.takeForDelivery(
+            who.device, at: moment,
+            underWay: { [self] in self.link(to: who) === link ? mailbox.underWay(to: who.device, on: link) : nil },
+            completion: { [self] result in
+                switch result {
+                case .success(let (messages, ended)):
+                    tell(ended)
+                    let tokens = self.link(to: who) === link ? messages.map(\.token) : nil
+                    guard mailbox.taken(tokens, of: who.device, on: link) else { return }
+                    for message in messages { deliver(message, to: who, on: link) }
+                case .failure(let error):
+                    _ = mailbox.taken(nil, of: who.device, on: link)
+                    logFailure(error, doing: "read the cloud-to-device queue", who)
                 }
-                if again { deliverWaiting(who) }
-            case .failure(let error):
-                _ = mailbox.endReading(who.device, on: link, found: nil)
-                logFailure(error, doing: "read the cloud-to-device queue", who)
-            }
-        }
+            })
     }
 
-    /// Runs in commit order. As long as the queue was not read for this link, `deliverWaiting` sends the message in its
-    /// place in the queue.
-    private func sendAtOnce(_ message: QueuedMessage, to who: HubIdentity, isReserved: Bool) {
-        guard let link = connected.link(for: who, subscribed: .cloudToDevice) else {
-            // Unsubscribed meanwhile, on a connection that is still there.
-            if isReserved { mailbox.unreserve(message.token, of: who.device) }
-            return
+    /// The link on which the message will go out as soon as it is durable; `nil` when it has to wait.
+    private func start(_ message: QueuedMessage, to who: HubIdentity) -> (any DeviceLink)? {
+        guard let link = link(to: who), mailbox.starts(message.token, of: who.device, on: link) else { return nil }
+        return link
+    }
+
+    /// Runs in commit order. As long as the queue was not opened on this link, `deliverWaiting` sends the message in
+    /// its place in the queue.
+    private func sendAtOnce(_ message: QueuedMessage, to who: HubIdentity, startedOn link: (any DeviceLink)?) {
+        guard let link else { return deliverWaiting(who) }
+        guard self.link(to: who) === link, mailbox.isUnderWay(message.token, of: who.device, on: link) else {
+            mailbox.startFailed(message.token, of: who.device, on: link)
+            return deliverWaiting(who)
         }
-        if isReserved, mailbox.holds(message.token, of: who.device, on: link) {
-            link.deliver(.cloudToDevice(message.delivery), to: who)
-        } else {
-            deliverWaiting(who)
-        }
+        deliver(message, to: who, on: link)
+    }
+
+    private func link(to who: HubIdentity) -> (any DeviceLink)? { connected.link(for: who, subscribed: .cloudToDevice) }
+
+    private func deliver(_ message: QueuedMessage, to who: HubIdentity, on link: any DeviceLink) {
+        let delivery = C2DDelivery(lockToken: message.token, bagText: message.bagText, payload: message.payload)
+        link.deliver(.cloudToDevice(delivery), to: who)
     }
 
     func tell(_ outcomes: [C2DOutcome]) {
@@ -210,9 +214,7 @@ extension DeviceHub {
 
     // MARK: - Checks
 
-    private func checked(
-        _ message: C2DMessage, for target: HubIdentity, _ token: UniqueID
-    ) throws(HubError) -> QueuedMessage {
+    private func checked(_ message: C2DMessage, for target: HubIdentity) throws(HubError) -> QueuedMessage {
         guard target.module == nil else {
             throw HubError(.invalidOperation, "\(target) is a module; cloud-to-device messages go to devices")
         }
@@ -231,8 +233,10 @@ extension DeviceHub {
             throw HubError(
                 .argumentInvalid, "\(C2DAck.propertyName) is none, positive, negative or full, not '\(ack.prefix(64))'")
         }
+        var random = SystemRandomNumberGenerator()
         return QueuedMessage(
-            token: token, messageID: message.id, bagText: try bag(of: message, for: target.device, expiry),
+            token: .random(using: &random), messageID: message.id,
+            bagText: try bag(of: message, for: target.device, expiry),
             payload: message.payload, expiresAt: expiry, wantsOutcome: message.wantsOutcome, enqueuedAt: now, ack: ack,
             generationID: device.generationID)
     }
@@ -252,7 +256,7 @@ extension DeviceHub {
                 "the message has \(message.payload.count + bag.utf8.count) bytes with its properties; at most "
                     + "\(Self.cloudToDeviceBytesMax) are taken")
         }
-        // On its gateway's connection a child's topic is the longest.
+        // A device may get a gateway while the message waits.
         let topic = HubTopics.child(device, HubTopics.cloudToDevice(to: HubIdentity(device), bag: PropertyBag()))
         let topicBytes = topic.utf8.count + bag.utf8.count
         guard topicBytes <= Self.topicBytesMax else {
@@ -262,16 +266,5 @@ extension DeviceHub {
                     + "\(Self.topicBytesMax), so shorten the properties or put what they say into the body")
         }
         return bag
-    }
-}
-
-extension QueuedMessage {
-    var delivery: C2DDelivery { C2DDelivery(lockToken: token, bagText: bagText, payload: payload) }
-
-    /// The same with its first delivery counted.
-    func handedOver() -> QueuedMessage {
-        QueuedMessage(
-            token: token, messageID: messageID, bagText: bagText, payload: payload, expiresAt: expiresAt,
-            wantsOutcome: wantsOutcome, enqueuedAt: enqueuedAt, ack: ack, generationID: generationID, deliveries: 1)
     }
 }

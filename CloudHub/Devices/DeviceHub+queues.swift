@@ -38,8 +38,9 @@ extension DeviceHub {
         // Asking costs a write; an empty queue is known from memory.
         guard mailbox.count(of: device) > 0 else { return nil }
         do {
-            let (message, ended) = try await store.receive(
-                device, except: mailbox.underWay(to: device), lock: lock, at: moment)
+            let (message, ended) = try await store.receive(device, lock: lock, at: moment) { [mailbox] in
+                mailbox.underWay(to: device)
+            }
             tell(ended)
             if message != nil { mailbox.due(at: moment.now + moment.lockTime) }
             return message.map { LockedMessage(lock: lock, waiting: $0) }

@@ -44,6 +44,8 @@ public final class DeviceHub: DeviceServices {
         let waiters = waiters
         connected.onChange { _ in waiters.somethingChanged() }
         registry.onAccessLost { [weak self] identity, loss in self?.accessLost(identity, loss) }
+        // A child's gateway is there already; a device of its own comes and asks.
+        registry.onEnabled { [weak self] device in self?.deliverWaiting(HubIdentity(device)) }
     }
 
     /// Ends expired messages and writes activity down, until the task is cancelled. Run exactly one.
@@ -107,7 +109,9 @@ public final class DeviceHub: DeviceServices {
 
     public func disconnected(_ who: HubIdentity, at now: WallInstant, reason: DisconnectReason) {
         activity.connectionChanged(who, at: now)
-        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device), over: who)
+        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device)) { device, link in
+            connected.link(for: HubIdentity(device)) !== link
+        }
     }
 
     /// Cuts the connection of somebody who may not stay, and forgets what a removed identity left in memory.
@@ -121,6 +125,7 @@ public final class DeviceHub: DeviceServices {
         if let link = connected.link(for: who), link.identity == who {
             link.deliver(.close(reason: reason), to: who)
         }
+        if loss == .disabled, who.module == nil { mailbox.close(who.device) }
         guard loss == .removed else { return }
         subscriptions.withLock { $0[who] = nil }
         activity.forget(who)

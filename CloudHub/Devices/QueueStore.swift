@@ -11,10 +11,13 @@ public protocol QueueStore: Sendable {
     func enqueue(
         _ message: QueuedMessage, for device: DeviceID, most: Int,
         completion: @escaping @Sendable (Result<Void, any Error>) -> Void)
-    /// What waits for the device and is neither locked nor `underWay`, oldest first, each delivery counted. Those that
-    /// are past their expiry or were delivered too often are taken out of the queue and come back as outcomes.
+    /// What waits for the device and is not locked, oldest first, each delivery counted. Those that are past their expiry
+    /// or were delivered too often are taken out of the queue and come back as outcomes.
+    ///
+    /// - Parameter underWay: asked when it is this request's turn: messages that are being delivered now, which are
+    ///   neither counted nor given up nor returned; `nil` when nobody wants any messages any more.
     func takeForDelivery(
-        _ device: DeviceID, except underWay: Set<UniqueID>, at moment: QueueMoment,
+        _ device: DeviceID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>?,
         completion: @escaping @Sendable (Result<(messages: [QueuedMessage], ended: [C2DOutcome]), any Error>) -> Void)
     /// Takes a delivered message out; `nil` when it is not there any more.
     func complete(
@@ -23,7 +26,7 @@ public protocol QueueStore: Sendable {
 
     /// As `takeForDelivery`, but only the first, which is locked under `lock` for `moment.lockTime`.
     func receive(
-        _ device: DeviceID, except underWay: Set<UniqueID>, lock: UniqueID, at moment: QueueMoment
+        _ device: DeviceID, lock: UniqueID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>
     ) async throws -> (message: WaitingMessage?, ended: [C2DOutcome])
     /// Ends or gives back the message that is locked under `lock`; `nil` when no lock of that name holds any more.
     func settle(
@@ -127,7 +130,7 @@ public struct QueuedMessage: Sendable, Equatable {
     /// Of the device, for the feedback.
     public let generationID: String
     /// How often it was handed to the device; 1 for a new one that goes out at once.
-    public let deliveries: Int
+    public var deliveries: Int
 
     public init(
         token: UniqueID, messageID: String, bagText: String, payload: [UInt8], expiresAt: WallInstant,

@@ -1,6 +1,7 @@
 import Crypto
 import EventLog
 import HubContract
+import Ingest
 import MQTTCodec
 import MQTTSession
 import NIOCore
@@ -103,11 +104,13 @@ extension MQTTConnection {
         shared.connected(identity, isSessionPresent: answer.isSessionPresent)
     }
 
-    /// Asks for what waits in the queues of those whose messages this connection takes.
+    /// Asks for what waits in the queues of those whose messages this connection takes. A subscription for somebody
+    /// else's child is kept, and means nothing until the child is its own.
     func tellReady(_ subscriptions: some Sequence<StoredSubscription>) {
         guard let identity = attached?.dispatch.identity else { return }
         for entry in subscriptions where entry.subscription == .cloudToDevice {
             if case .child(let child) = entry.scope {
+                guard shared.dependencies.intake.right(of: identity.device, for: child) == .granted else { continue }
                 shared.dependencies.services.cloudToDeviceReady(HubIdentity(child))
             } else {
                 shared.dependencies.services.cloudToDeviceReady(identity)

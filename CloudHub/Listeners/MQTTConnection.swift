@@ -44,6 +44,10 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var partial: ByteBuffer?
     private var timer: Scheduled<Void>?
     private var isReadHeld = false
+    /// Twin requests that the hub has not answered.
+    var twinOperationsUnderWay = 0
+    /// From so many on, nothing more is read until some are answered; what one read brought is still taken.
+    static let twinOperationsMax = 64
     /// What the channel says of itself, kept here because asking it costs on every read.
     private var isWritable = true
     private var isClosing = false
@@ -152,7 +156,12 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     private var mustHold: Bool {
         guard attached != nil else { return false }
-        return shard.isFull || !session.wantsReading || !isWritable
+        return isHubBusy || !isWritable
+    }
+
+    /// Whether the hub itself has to catch up before it takes more of this connection.
+    private var isHubBusy: Bool {
+        shard.isFull || !session.wantsReading || twinOperationsUnderWay >= Self.twinOperationsMax
     }
 
     // MARK: - Packets
@@ -320,7 +329,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
             return
         }
         // Whoever is not read cannot be blamed for silence.
-        if isReadHeld, shard.isFull {
+        if isReadHeld, isHubBusy {
             arm(now + Self.heldTimerInterval)
             return
         }

@@ -40,7 +40,7 @@ struct HubRooms: Sendable {
         let log = try SQLiteEventLog(
             path: settings.directory.logDatabase, options: settings.logOptions, logger: Logger(label: "log"),
             now: SystemTime.wall)
-        let connected = ConnectedDevices { registry.gateway(of: $0) }
+        let connected = ConnectedDevices { registry.reachingGateway(of: $0) }
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
             cloudToDevice: settings.cloudToDevice, clock: SystemTime.wall, logger: Logger(label: "devices"))

@@ -159,4 +159,6 @@ struct ActiveSession: ~Copyable {
         case .exactlyOnce: window.reserve(qos).map { .send(.exactlyOnce($0)) } ?? .windowFull
         }
     }
+
+    mutating func sendAbandoned(_ id: PacketID) { window.release(id) }
 }

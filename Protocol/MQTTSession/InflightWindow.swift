@@ -47,6 +47,9 @@ public struct InflightWindow: Sendable {
         return id
     }
 
+    /// Frees the identifier of a message that was never sent.
+    public mutating func release(_ id: PacketID) { entries.removeAll { $0.id == id } }
+
     public mutating func pubAckReceived(_ id: PacketID) -> Outcome {
         completed(id, in: .awaitingPubAck)
     }

@@ -231,6 +231,9 @@ public struct ServerSession: ~Copyable {
         active?.sendRequested(qos) ?? .notConnected
     }
 
+    /// The message that `sendRequested` gave this identifier to was not sent: its place is free again.
+    public mutating func sendAbandoned(_ id: PacketID) { active?.sendAbandoned(id) }
+
     // MARK: Helpers
 
     private var activeDeadline: MonotonicInstant? {

@@ -44,12 +44,13 @@ extension SQLiteDeviceStore {
     }
 
     public func takeForDelivery(
-        _ device: DeviceID, except underWay: Set<UniqueID>, at moment: QueueMoment,
+        _ device: DeviceID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>?,
         completion: @escaping @Sendable (Result<(messages: [QueuedMessage], ended: [C2DOutcome]), any Error>) -> Void
     ) {
         database.write(
             { database in
-                let (rows, ended) = try QueueRows.takeable(of: device, except: underWay, at: moment, in: database)
+                guard let tokens = underWay() else { return ([], []) }
+                let (rows, ended) = try QueueRows.takeable(of: device, except: tokens, at: moment, in: database)
                 for row in rows { try QueueRows.countDelivery(row, in: database) }
                 return (try rows.map { try QueueRows.waiting($0, delivered: 1).message }, ended)
             }, completion: completion)
@@ -68,10 +69,10 @@ extension SQLiteDeviceStore {
     }
 
     public func receive(
-        _ device: DeviceID, except underWay: Set<UniqueID>, lock: UniqueID, at moment: QueueMoment
+        _ device: DeviceID, lock: UniqueID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>
     ) async throws -> (message: WaitingMessage?, ended: [C2DOutcome]) {
         try await database.write { database in
-            let (rows, ended) = try QueueRows.takeable(of: device, except: underWay, at: moment, in: database)
+            let (rows, ended) = try QueueRows.takeable(of: device, except: underWay(), at: moment, in: database)
             guard let row = rows.first else { return (nil, ended) }
             let end = moment.now + moment.lockTime
             try QueueRows.countDelivery(row, in: database)

@@ -20,7 +20,7 @@ final class DeviceHubFixture: Sendable {
     init() async throws {
         base = try await HubFixture()
         let registry = base.registry
-        connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         hub = try await Self.hub(base, registry, connected)
         hub.onOutcome { [outcomes] in outcomes.add($0) }
     }
@@ -37,7 +37,7 @@ final class DeviceHubFixture: Sendable {
     /// A hub on the same files, as after a restart, with nobody connected.
     func restarted() async throws -> (hub: DeviceHub, connected: ConnectedDevices) {
         let registry = try await base.restarted()
-        let connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        let connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         return (try await Self.hub(base, registry, connected), connected)
     }
 

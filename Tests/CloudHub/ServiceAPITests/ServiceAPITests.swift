@@ -24,7 +24,7 @@ import Testing
         fixture = try await HubFixture()
         let registry = fixture.registry
         let clock = fixture.clock
-        connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         hub = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(fixture.database), clock: { clock.now },
             logger: Logger(label: "test"))

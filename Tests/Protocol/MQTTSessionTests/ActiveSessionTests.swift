@@ -132,6 +132,15 @@ struct ActiveSessionTests {
                 .send(.atLeastOnce, .windowFull),
             ]),
         .connected(
+            "a message that was not sent gives its identifier back", limits: withWindow(1),
+            [
+                .send(.atLeastOnce, .send(.atLeastOnce(id(1)))),
+                .abandon(id(1)),
+                .send(.atLeastOnce, .send(.atLeastOnce(id(2)))),
+                .receive(.pubAck(id(1)), .ignore),
+                .send(.atLeastOnce, .windowFull),
+            ]),
+        .connected(
             "QoS 2 walks PUBREC, PUBREL, PUBCOMP", limits: withWindow(1),
             [
                 .send(.exactlyOnce, .send(.exactlyOnce(id(1)))),
