@@ -89,7 +89,7 @@ let package = Package(
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
         .systemLibrary(name: "CLinux", path: "EdgeAgent/CLinux"),
         room("SouthboundAPI", "EdgeAgent/Southbound/SouthboundAPI", ["Primitives", "Telemetry"]),
-        room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives"]),
+        room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives", "SouthboundAPI", logging]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CMosquitto", logging]),
