@@ -81,6 +81,7 @@ final class DeviceDispatcher: CommandDispatcher {
                 case .completed: .delivered
                 case .expired: .expired
                 case .deliveryCountExceeded: .givenUp
+                case .rejected: .rejected
                 case .purged: .removed
                 }
             ends.append(
@@ -92,25 +93,6 @@ final class DeviceDispatcher: CommandDispatcher {
     func taken(_ end: QueueEnd) async throws { try await devices.outcomesHandled([end.receipt]) }
 
     func onQueueEnd(_ wake: @escaping @Sendable () -> Void) { ended.withLock { $0 = wake } }
-}
-
-/// Sends one message that a person wrote on the command line.
-struct MessageSender {
-    let devices: DeviceHub
-    let now: @Sendable () -> WallInstant
-
-    func send(
-        to target: HubIdentity, bag: PropertyBag, messageID: String?, payload: [UInt8], lifetime: Duration
-    ) async throws -> JSONValue {
-        var random = SystemRandomNumberGenerator()
-        let id = messageID ?? UniqueID.random(using: &random).description
-        let expiresAt = now() + lifetime
-        try await devices.sendCloudToDevice(
-            target, message: C2DMessage(id: id, properties: bag, payload: payload, expiresAt: expiresAt))
-        return [
-            "device": .string(target.device.text), "messageId": .string(id), "expires": .string(expiresAt.description),
-        ]
-    }
 }
 
 /// The registry as the listener's authority.

@@ -53,25 +53,6 @@ extension Verbs {
         return ["id": .string(id.text), "deleted": true]
     }
 
-    /// Queues one cloud-to-device message; it waits for the device until it expires.
-    func sendToDevice(_ request: ControlRequest) async throws -> JSONValue {
-        let id = try deviceID(request)
-        let hub = try hub(request)
-        guard registry.device(id) != nil else { throw noDevice(id) }
-        var bag = PropertyBag()
-        for pair in request.arguments["properties"]?.arrayValue ?? [] {
-            let parts = (pair.stringValue ?? "").split(separator: "=", maxSplits: 1).map(String.init)
-            guard parts.count == 2 else {
-                throw ControlError("a property is written name=value, not '\(pair.stringValue ?? "")'", .wrongCall)
-            }
-            bag.append(parts[0], parts[1])
-        }
-        let lifetime = request.arguments["seconds"]?.int64Value ?? 3600
-        return try await MessageSender(devices: hub.devices, now: SystemTime.wall).send(
-            to: HubIdentity(device: id), bag: bag, messageID: request.text("messageID"),
-            payload: Array((request.text("body") ?? "").utf8), lifetime: .seconds(lifetime))
-    }
-
     func connectionString(_ request: ControlRequest) throws -> JSONValue {
         guard request.text("device") != nil else { return try policyString(request) }
         let id = try deviceID(request, "device")

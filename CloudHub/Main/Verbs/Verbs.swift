@@ -45,6 +45,8 @@ struct Verbs: Sendable {
             case "module.list": return .done(try listModules(request))
             case "module.show": return .done(try showModule(request))
             case "module.delete": return .done(try await deleteModule(request))
+            case "device.queue": return .done(try await showQueue(request))
+            case "device.feedback": return .done(try await showFeedback(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)
             case "sign-in": return .done(try await signInLink(request))
