@@ -3,7 +3,7 @@ import Sessions
 import Synchronization
 
 /// What the hub knows in memory about cloud-to-device queues: their lengths, which deliveries are under way on which
-/// link, and when the next message expires.
+/// link, and when something is due in one.
 final class C2DMailbox: Sendable {
     private struct Flight {
         /// Held, so that no later link can be taken for it.
@@ -18,13 +18,13 @@ final class C2DMailbox: Sendable {
     private struct State {
         var counts: [DeviceID: Int]
         var flights: [DeviceID: Flight] = [:]
-        var nextExpiry: WallInstant?
+        var nextDue: WallInstant?
     }
 
     private let state: Mutex<State>
 
-    init(counts: [DeviceID: Int], firstExpiry: WallInstant?) {
-        state = Mutex(State(counts: counts, nextExpiry: firstExpiry))
+    init(_ summary: QueueSummary) {
+        state = Mutex(State(counts: summary.counts, nextDue: summary.nextDue))
     }
 
     func count(of device: DeviceID) -> Int { state.withLock { $0.counts[device] ?? 0 } }
@@ -32,7 +32,7 @@ final class C2DMailbox: Sendable {
     func added(to device: DeviceID, expiresAt: WallInstant) {
         state.withLock {
             $0.counts[device, default: 0] += 1
-            $0.nextExpiry = min($0.nextExpiry ?? expiresAt, expiresAt)
+            $0.nextDue = min($0.nextDue ?? expiresAt, expiresAt)
         }
     }
 
@@ -55,6 +55,9 @@ final class C2DMailbox: Sendable {
             return true
         }
     }
+
+    /// What is on its way to the device, on whatever link.
+    func underWay(to device: DeviceID) -> Set<UniqueID> { state.withLock { $0.flights[device]?.tokens ?? [] } }
 
     /// What is on its way on this link; `nil` when the link is not the device's any more.
     func underWay(to device: DeviceID, on link: any DeviceLink) -> Set<UniqueID>? {
@@ -117,13 +120,16 @@ final class C2DMailbox: Sendable {
         }
     }
 
-    func isExpiryDue(at now: WallInstant) -> Bool { state.withLock { $0.nextExpiry.map { $0 <= now } ?? false } }
+    func isDue(at now: WallInstant) -> Bool { state.withLock { $0.nextDue.map { $0 <= now } ?? false } }
 
-    /// After a sweep; an expiry that was added meanwhile stays.
+    /// A lock ends then.
+    func due(at time: WallInstant) { state.withLock { $0.nextDue = min($0.nextDue ?? time, time) } }
+
+    /// After a sweep; what was added meanwhile stays.
     func sweptUntil(_ now: WallInstant, next: WallInstant?) {
         state.withLock {
-            let added = $0.nextExpiry.flatMap { $0 > now ? $0 : nil }
-            $0.nextExpiry = [added, next].compactMap { $0 }.min()
+            let added = $0.nextDue.flatMap { $0 > now ? $0 : nil }
+            $0.nextDue = [added, next].compactMap { $0 }.min()
         }
     }
 }

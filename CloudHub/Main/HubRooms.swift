@@ -43,7 +43,7 @@ struct HubRooms: Sendable {
         let connected = ConnectedDevices { registry.reachingGateway(of: $0) }
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
-            clock: SystemTime.wall, logger: Logger(label: "devices"))
+            cloudToDevice: settings.cloudToDevice, clock: SystemTime.wall, logger: Logger(label: "devices"))
         let live = LiveState(log: log)
         let desk = try ServiceDesk(
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))

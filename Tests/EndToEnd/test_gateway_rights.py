@@ -121,11 +121,11 @@ def test_another_gateway_gets_nothing_of_a_child_whatever_it_subscribed(hub, gat
     theirs = hub.connect("gw-theirs")
     for filter in ("$fieldline/+/devices/+/messages/devicebound/#", "$fieldline/our-child/devices/our-child/messages/devicebound/#"):
         theirs.subscribe(filter, qos=0)
-    hub.stage.hub_command("device", "send", "our-child", "--body", "for our child")
+    hub.stage.hub_command("device", "send", "our-child", "for our child")
     topic, body = gateway.message()
     assert topic.startswith("$fieldline/our-child/devices/our-child/messages/devicebound/")
     assert body == b"for our child"
-    hub.stage.hub_command("device", "send", "their-child", "--body", "for their child")
+    hub.stage.hub_command("device", "send", "their-child", "for their child")
     topic, body = theirs.message()
     assert topic.startswith("$fieldline/their-child/devices/their-child/messages/devicebound/")
     assert body == b"for their child"
@@ -220,7 +220,7 @@ def test_a_child_that_is_disabled_while_its_gateway_streams_is_silenced_until_it
     same(hub.log("a gateway asked for a child that is disabled"),
          f"{TIME} warning mqtt: child=switched gateway=gw-ours [Listeners] a gateway asked for a child that is disabled; "
          "enable it in the registry, or remove it from the gateway")
-    hub.stage.hub_command("device", "send", "switched", "--body", "while it was disabled")
+    hub.stage.hub_command("device", "send", "switched", "while it was disabled")
     with pytest.raises(urllib.error.HTTPError) as error:
         hub.invoke("switched", "Reset", {}).result(20)
     assert (error.value.code, error.value.headers["iothub-errorcode"]) == (404, "DeviceNotOnline")
@@ -317,7 +317,7 @@ def test_a_persistent_session_keeps_its_subscriptions_through_silence(hub):
     assert device.code == ACCEPTED
     device.subscribe("devices/keeps/messages/devicebound/#", qos=0)
     assert device.is_closed()
-    hub.stage.hub_command("device", "send", "keeps", "--body", "while it was away")
+    hub.stage.hub_command("device", "send", "keeps", "while it was away")
     device = RawDevice(hub.process, "keeps")
     device.login(device_token(hub.stage.device_string("keeps")), clean=False)
     assert device.session_present
