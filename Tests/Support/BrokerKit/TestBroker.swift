@@ -78,6 +78,8 @@ public final class TestBroker {
     }
 
     /// Runs one of mosquitto's own clients against this broker and returns what it printed.
+    ///
+    /// - Throws: when `mosquitto_pub` could not publish; `mosquitto_sub` may end because its time is up.
     @discardableResult
     public func client(_ name: String, _ arguments: [String], input: String = "/dev/null") throws -> String {
         let security = certificates.map { ["--cafile", $0.caFile] } ?? []
@@ -85,7 +87,10 @@ public final class TestBroker {
             try program(name), ["-h", "localhost", "-p", "\(port)"] + security + arguments, input: input,
             keepsOutput: true)
         let text = client.outputText()
-        client.waitUntilExit()
+        let status = client.exitStatus()
+        guard status == 0 || name != "mosquitto_pub" else {
+            throw BrokerKitError("\(name) \(arguments.joined(separator: " ")) ended with status \(status)")
+        }
         return text
     }
 
