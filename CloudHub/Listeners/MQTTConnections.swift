@@ -37,10 +37,12 @@ public final class MQTTConnections: Sendable {
     /// The channel speaks MQTT from now on: a connection is put at the end of its pipeline. It closes when the hub stops.
     ///
     /// Call it on the channel's loop, one of the listener's own group, once TLS is in the pipeline.
-    public func add(to channel: any Channel) throws {
+    ///
+    /// - Parameter chain: what the TLS handler of the channel fills.
+    public func add(to channel: any Channel, _ chain: ClientChain) throws {
         let shard = running.withLock { $0?.byLoop[ObjectIdentifier(channel.eventLoop)] }
         guard let shard = shard?.value, !shard.isStopping else { throw ChannelError.alreadyClosed }
-        try channel.pipeline.syncOperations.addHandler(MQTTConnection(shard: shard, shared: shared))
+        try channel.pipeline.syncOperations.addHandler(MQTTConnection(shard: shard, shared: shared, clientChain: chain))
     }
 
     func start() async throws {

@@ -46,8 +46,9 @@ public final class MQTTListener: Sendable {
     public func start() async throws -> Int {
         try await connections.start()
         return try await port.start { [tls, connections] channel in
-            try channel.pipeline.syncOperations.addHandler(tls.makeHandler(for: .mqtt))
-            try connections.add(to: channel)
+            let chain = ClientChain()
+            try channel.pipeline.syncOperations.addHandler(tls.makeHandler(for: .mqtt, chain))
+            try connections.add(to: channel, chain)
         }
     }
 

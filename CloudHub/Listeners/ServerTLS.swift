@@ -2,10 +2,19 @@ import NIOCore
 public import NIOSSL
 import Synchronization
 
+/// What a client sent behind its own certificate, from the handshake until its CONNECT was answered. Never leaves its
+/// event loop.
+public final class ClientChain {
+    var above: [NIOSSLCertificate] = []
+
+    public init() {}
+}
+
 /// The server's side of TLS: certificate and key, which can be replaced while connections are open.
 ///
-/// A client certificate is asked for, never required and never checked here: a self-signed one identifies a device by its
-/// thumbprint, which is compared when CONNECT arrives. The handshake itself proves that the client has its key.
+/// A client certificate is asked for, never required and never checked here: thumbprint or chain are looked at when
+/// CONNECT arrives and says which of the two the identity is registered with. The handshake itself proves that the client
+/// has its key.
 public final class ServerTLS: Sendable {
     /// Who is spoken to: it decides which protocols are offered.
     public enum Port: Sendable, Hashable, CaseIterable {
@@ -38,7 +47,9 @@ public final class ServerTLS: Sendable {
     }
 
     /// What a new connection begins with.
-    public func makeHandler(for port: Port) -> NIOSSLServerHandler {
+    ///
+    /// - Parameter chain: takes what the client sends besides its own certificate.
+    public func makeHandler(for port: Port, _ chain: ClientChain) -> NIOSSLServerHandler {
         let contexts = current.withLock { $0 }
         let context = port == .mqtt ? contexts.mqtt : contexts.web
         // What the handshake needed is given back; an acknowledgement needs a hundred bytes.
@@ -46,7 +57,10 @@ public final class ServerTLS: Sendable {
         configuration.maximumPreservedOutboundBufferCapacity = 512
         return NIOSSLServerHandler(
             context: context,
-            customVerificationCallback: { _, promise in promise.succeed(.certificateVerified) },
+            customVerificationCallback: { certificates, promise in
+                chain.above = Array(certificates.dropFirst())
+                promise.succeed(.certificateVerified)
+            },
             configuration: configuration)
     }
 

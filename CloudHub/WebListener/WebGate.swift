@@ -11,13 +11,15 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
     typealias OutboundOut = ByteBuffer
 
     private let shared: WebShared
+    private let clientChain: ClientChain
     private let requestBy: NIODeadline
     private var timer: Scheduled<Void>?
     private var held = ByteBuffer()
     private static let lateAnswer = "HTTP/1.1 408 Request Timeout\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
 
-    init(shared: WebShared) {
+    init(shared: WebShared, clientChain: ClientChain) {
         self.shared = shared
+        self.clientChain = clientChain
         requestBy = .now() + TimeAmount(shared.limits.requestTimeout)
     }
 
@@ -33,7 +35,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
             context.fireUserInboundEventTriggered(event)
             return
         }
-        pass(context) { try shared.mqtt.add(to: context.channel) }
+        pass(context) { try shared.mqtt.add(to: context.channel, clientChain) }
     }
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
@@ -56,7 +58,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
             leftOverBytesStrategy: .forwardBytes, limitConfiguration: HTTPConnections.headerLimits)
         try channel.pipeline.syncOperations.addHandlers([
             HTTPResponseEncoder(), ByteToMessageHandler(decoder),
-            WebSocketDoor(shared: shared, requestBy: requestBy),
+            WebSocketDoor(shared: shared, clientChain: clientChain, requestBy: requestBy),
         ])
     }
 

@@ -86,7 +86,10 @@ public final class WebListener: Sendable {
         case .tls(let tls, let mqtt):
             let shared = WebShared(http: http, mqtt: mqtt, limits: limits, logger: logger)
             return try await port.start { channel in
-                try channel.pipeline.syncOperations.addHandlers([tls.makeHandler(for: .web), WebGate(shared: shared)])
+                let chain = ClientChain()
+                try channel.pipeline.syncOperations.addHandlers([
+                    tls.makeHandler(for: .web, chain), WebGate(shared: shared, clientChain: chain),
+                ])
             }
         }
     }

@@ -8,13 +8,15 @@ final class WebSocketDoor: ChannelInboundHandler, RemovableChannelHandler {
     typealias OutboundOut = HTTPServerResponsePart
 
     private let shared: WebShared
+    private let clientChain: ClientChain
     private let requestBy: NIODeadline
     private var timer: Scheduled<Void>?
     private var head: HTTPRequestHead?
     private var isAnswered = false
 
-    init(shared: WebShared, requestBy: NIODeadline) {
+    init(shared: WebShared, clientChain: ClientChain, requestBy: NIODeadline) {
         self.shared = shared
+        self.clientChain = clientChain
         self.requestBy = requestBy
     }
 
@@ -59,7 +61,7 @@ final class WebSocketDoor: ChannelInboundHandler, RemovableChannelHandler {
             let decoder = try operations.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
             let frames = WebSocketConnection(shared: shared)
             try operations.addHandler(frames)
-            try shared.mqtt.add(to: context.channel)
+            try shared.mqtt.add(to: context.channel, clientChain)
             let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
             context.write(Self.wrapOutboundOut(.head(head)), promise: nil)
             context.writeAndFlush(Self.wrapOutboundOut(.end(nil)), promise: nil)

@@ -386,6 +386,10 @@ def health(hub):
             return error.code, error.read().decode().splitlines()
 
 
+def health_of(hub, part):
+    return next(line for line in health(hub)[1] if line.split(":")[0].split()[1] == part)
+
+
 def failed_commits(hub):
     with urllib.request.urlopen(f"http://127.0.0.1:{hub.process.http}/metrics", timeout=10) as answer:
         return float(re.search(r"^fieldline_log_failed_commits_total (.+)$", answer.read().decode(), re.M).group(1))
@@ -502,6 +506,12 @@ def test_with_a_full_disk_the_twin_and_the_desk_refuse_and_an_open_alert_goes_on
         assert len(browser.commands(alert)) == written
         over = device.publish({"temperature": 20}, bag=JSON_BAG)
         assert browser.alerts() == [(alert, title)]
+        for part, file in ("registry", "hub.sqlite"), ("desk", "desk.sqlite"):
+            # What looks after them takes the last page or two that a larger write found too little.
+            wait_until(f"the trouble of {file}", lambda: health_of(hub, part).startswith("trouble"), 60, every=0.5)
+            assert re.fullmatch(
+                rf"trouble {part}: could not (store anything|commit a group of \d+ writes) in {file}: the disk is full; "
+                "free some space, the hub resumes by itself", health_of(hub, part))
 
         disk.free()
         device.acknowledged(over)
@@ -514,6 +524,7 @@ def test_with_a_full_disk_the_twin_and_the_desk_refuse_and_an_open_alert_goes_on
         ((second, _),) = wait_until("the next alert", browser.alerts)
         browser.send_command(second, "Notification", message="there is room again")
         assert len(browser.commands(second)) == 1
+        wait_until("a well hub", lambda: health(hub)[0] == 200)
         assert hub.process.stop() == 0
 
 
