@@ -2,12 +2,14 @@ import Crypto
 import EventLog
 import HubContract
 import Ingest
+import Journal
 import MQTTCodec
 import MQTTSession
 import NIOCore
 import NIOSSL
 import Primitives
 import Sessions
+import Throttles
 
 /// From CONNECT to CONNACK, and the end.
 extension MQTTConnection {
@@ -17,7 +19,12 @@ extension MQTTConnection {
             let identity = request.userName.identity
             let willBag = try will(of: connect, identity)
             switch shared.dependencies.authority.authenticate(request, now: shared.dependencies.now()) {
-            case .accepted(let grant): accept(connect, identity, grant, willBag: willBag, now: now)
+            case .accepted(let grant):
+                if let throttled = shared.dependencies.throttles?.admit(.connections, identity.device) {
+                    refuse(throttled.sentence, device: identity.description, .throttled, with: .serverUnavailable)
+                } else {
+                    accept(connect, identity, grant, willBag: willBag, now: now)
+                }
             case .refused(let sentence): refuse(sentence, device: identity.description)
             }
         } catch {
@@ -58,10 +65,13 @@ extension MQTTConnection {
         }
     }
 
-    private func refuse(_ sentence: String, device: String) {
+    private func refuse(
+        _ sentence: String, device: String, _ kind: JournalEntry.Kind = .refused,
+        with code: ConnectReturnCode = .notAuthorized
+    ) {
         shard.counts.connectsRefused += 1
-        shared.connectRefused(sentence, device: device, from: context?.remoteAddress)
-        switch session.connectRefused(.notAuthorized) {
+        shared.connectRefused(sentence, kind, device: device, from: context?.remoteAddress)
+        switch session.connectRefused(code) {
         case .refuse(let answer, _):
             send(.connAck(answer))
             close(.refused("CONNECT"), isLogged: true)
@@ -81,6 +91,7 @@ extension MQTTConnection {
         let table = SubscriptionTable(connect.isCleanSession ? [] : stored)
         let link = ConnectionLink(identity: identity, connection: self, eventLoop: shard.eventLoop)
         let wall = shared.dependencies.now()
+        if let throttles = shared.dependencies.throttles { pace = throttles.beginTelemetry(of: identity.device) }
         stamp = EventStamp(
             origin: EventOrigin(
                 device: identity.device, module: identity.module, authGeneration: grant.generationID,
@@ -125,6 +136,7 @@ extension MQTTConnection {
         guard let attached else { return }
         self.attached?.hasEnded = true
         let reason = closeReason ?? .connectionLost
+        shared.dependencies.throttles?.endTelemetry(of: attached.dispatch.identity.device, pace)
         if closeReason == nil {
             shared.closes(reason, device: attached.dispatch.identity, from: context?.remoteAddress)
         }

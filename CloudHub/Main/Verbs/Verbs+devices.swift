@@ -3,6 +3,7 @@ import Control
 import Devices
 import HubContract
 import JSON
+import Journal
 import LiveState
 import Primitives
 import Registry
@@ -47,6 +48,9 @@ extension Verbs {
         shown["generationId"] = .string(record.generationID)
         shown["etag"] = .string(record.etag)
         shown["created"] = .string(record.createdAt.description)
+        if let event = running?.journal.entries(of: id, modules: modules(of: id)).last {
+            shown["newestEvent"] = .string("\(event.at) \(event.kind.rawValue): \(event.sentence)")
+        }
         if let latest = running?.live.latest(of: id) {
             shown["lastHeard"] = .string(latest.lastHeard.description)
             let metrics = latest.metrics.sorted { $0.key < $1.key }
