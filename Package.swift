@@ -297,17 +297,17 @@ let package = Package(
             ]),
         room(
             "FieldKit", "Tests/Support/FieldKit",
-            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", "BrokerKit", logging]),
         tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
         tests(
             "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
-            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit", "BrokerKit"]),
         tests(
             "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
-            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit", "BrokerKit"]),
         tests(
             "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
-            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit", "BrokerKit"]),
     ],
     swiftLanguageModes: [.v6]
 )

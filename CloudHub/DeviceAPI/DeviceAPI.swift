@@ -18,11 +18,16 @@ public struct DevicePeer: Sendable {
     /// Thumbprints of its client certificate's DER form, lower-case hex.
     public var leafSHA1: String?
     public var leafSHA256: String?
+    /// The certificate in DER, then what the client sent after it; unchecked.
+    public var chain: [[UInt8]]
 
-    public init(address: String? = nil, leafSHA1: String? = nil, leafSHA256: String? = nil) {
+    public init(
+        address: String? = nil, leafSHA1: String? = nil, leafSHA256: String? = nil, chain: [[UInt8]] = []
+    ) {
         self.address = address
         self.leafSHA1 = leafSHA1
         self.leafSHA256 = leafSHA256
+        self.chain = chain
     }
 }
 
@@ -109,7 +114,7 @@ public struct DeviceAPI: Sendable {
                 "\(request.method.rawValue) /\(path.joined(separator: "/").prefix(256)) is nothing this hub does")
         }
         // Who calls is checked before anything of the request is looked at but its path.
-        let origin = try origin(of: route.device, request, peer)
+        let origin = try await origin(of: route.device, request, peer)
         guard RequestPath.hasParameter("api-version", inQuery: query) else {
             throw HubError(.invalidProtocolVersion, "the query has no api-version; add ?api-version=2021-04-12")
         }
@@ -124,22 +129,34 @@ public struct DeviceAPI: Sendable {
 
     private func origin(
         of device: DeviceID, _ request: Request, _ peer: DevicePeer
-    ) throws(HubError) -> EventOrigin {
+    ) async throws(HubError) -> EventOrigin {
         let password = request.headers[.authorization].map { Secret(Array($0.utf8)) }
-        let userName = ConnectUserName(host: hostName, identity: HubIdentity(device))
-        let verdict = rooms.authority.authenticate(
-            ConnectRequest(
-                userName: userName, password: password, leafSHA1: password == nil ? peer.leafSHA1 : nil,
-                leafSHA256: password == nil ? peer.leafSHA256 : nil), now: clock())
-        switch verdict {
+        let shown = password == nil ? peer : DevicePeer()
+        let attempt = ConnectRequest(
+            userName: ConnectUserName(host: hostName, identity: HubIdentity(device)), password: password,
+            leafSHA1: shown.leafSHA1, leafSHA256: shown.leafSHA256, chain: shown.chain)
+        switch await verdict(on: attempt) {
         case .accepted(let grant):
             return EventOrigin(
                 device: device, module: nil, authGeneration: grant.generationID, authScope: grant.authScope,
                 authType: grant.authType)
-        case .refused(let sentence):
-            note(.refused, device, sentence, peer)
-            throw HubError(.iotHubUnauthorized, "Unauthorized")
+        case .refused(let sentence): note(.refused, device, sentence, peer)
+        case .chainUnchecked:
+            note(.refused, device, "the hub's authorities are being changed; let the device try again", peer)
         }
+        throw HubError(.iotHubUnauthorized, "Unauthorized")
+    }
+
+    /// A chain is checked at most twice: authorities may change meanwhile.
+    private func verdict(on attempt: ConnectRequest) async -> ConnectVerdict {
+        for _ in 0..<2 {
+            let verdict = rooms.authority.authenticate(attempt, now: clock())
+            guard case .chainUnchecked = verdict else { return verdict }
+            await withCheckedContinuation { continuation in
+                rooms.authority.checkChain(of: attempt, now: clock()) { continuation.resume() }
+            }
+        }
+        return rooms.authority.authenticate(attempt, now: clock())
     }
 
     // MARK: - Events

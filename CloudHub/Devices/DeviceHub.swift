@@ -124,17 +124,19 @@ public final class DeviceHub: DeviceServices {
         }
     }
 
+    /// Cuts off everybody whose proof does not hold any more, after something changed that concerns many.
+    public func reviewConnections() {
+        for who in connected.identities { review(who) }
+    }
+
+    private func review(_ who: HubIdentity) {
+        guard let link = connected.link(for: who), link.identity == who, let reason = link.objection else { return }
+        link.deliver(.close(reason: reason), to: who)
+    }
+
     /// Cuts the connection of somebody who may not stay, and forgets what a removed identity left in memory.
     private func accessLost(_ who: HubIdentity, _ loss: AccessLoss) {
-        let reason: DisconnectReason =
-            switch loss {
-            case .removed: .deviceRemoved
-            case .disabled: .deviceDisabled
-            case .credentialsChanged: .credentialsChanged
-            }
-        if let link = connected.link(for: who), link.identity == who {
-            link.deliver(.close(reason: reason), to: who)
-        }
+        review(who)
         if loss == .disabled, who.module == nil { mailbox.close(who.device) }
         guard loss == .removed else { return }
         subscriptions.withLock { $0[who] = nil }

@@ -71,8 +71,8 @@ final class ListenerShared: Sendable {
             "address": "\(address)",
         ]
         switch reason {
-        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .deviceDisabled, .deviceRemoved,
-            .credentialsChanged:
+        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .certificateExpired, .deviceDisabled,
+            .deviceRemoved, .credentialsChanged, .authorityRemoved, .certificateRevoked:
             dependencies.logger.debug("connection closed", metadata: metadata)
         case .keepAliveExpired, .takenOver, .protocolViolation, .refused:
             guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }

@@ -25,8 +25,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         var subscriptions: SubscriptionTable
         let isCleanSession: Bool
         let willBag: String?
-        /// When the credential runs out, on the monotonic clock.
+        /// When the credential runs out, on the monotonic clock, and what the connection ends with then.
         let expiresAt: MonotonicInstant?
+        let expiry: DisconnectReason
         var outbound = OutboundDeliveries()
         /// Whoever has to know that the device is gone has been told.
         var hasEnded = false
@@ -36,6 +37,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     let shared: ListenerShared
     var session: ServerSession
     var attached: Attached?
+    /// The CONNECT whose client certificate is being checked; nothing is read meanwhile.
+    var opening: Opening?
+    let clientChain = ClientChain()
     /// What this connection's events are written with; of nobody before CONNACK.
     var stamp = EventStamp.nobody
     /// Set while the channel is active.
@@ -102,6 +106,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         ended()
         attached?.link.cut()
         attached = nil
+        opening = nil
         partial = nil
         context.fireChannelInactive()
     }
@@ -112,11 +117,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         shard.counts.bytesReceived += UInt64(buffer.readableBytes)
         if var whole = partial.take() {
             whole.writeBuffer(&buffer)
-            takePackets(from: &whole)
-            if whole.readableBytes > 0 {
-                whole.discardReadBytes()
-                partial = whole
-            }
+            takeKept(&whole)
         } else {
             takePackets(from: &buffer)
             if buffer.readableBytes > 0 {
@@ -125,6 +126,19 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
                 partial = copy
             }
         }
+    }
+
+    private func takeKept(_ bytes: inout ByteBuffer) {
+        takePackets(from: &bytes)
+        guard bytes.readableBytes > 0 else { return }
+        bytes.discardReadBytes()
+        partial = bytes
+    }
+
+    /// The CONNECT is decided: goes on with what the client sent behind it.
+    func readOn() {
+        if var kept = partial.take() { takeKept(&kept) }
+        resumeReading()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -164,7 +178,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     private var mustHold: Bool {
-        guard attached != nil else { return false }
+        guard attached != nil else { return opening != nil }
         return isHubBusy || !isWritable || isPaced
     }
 
@@ -177,7 +191,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     private func takePackets(from buffer: inout ByteBuffer) {
         let now = shard.now
-        while !isClosing {
+        while !isClosing, opening == nil {
             do throws(DecodeError) {
                 guard let packet = try decoder.next(from: &buffer) else { return }
                 perform(session.packetReceived(packet, now: now), now: now)
@@ -338,7 +352,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private func timerFired() {
         let now = shard.now
         if let expiry = attached?.expiresAt, now >= expiry {
-            close(.tokenExpired)
+            close(attached?.expiry ?? .tokenExpired)
             return
         }
         // Whoever is not read cannot be blamed for silence.

@@ -105,11 +105,26 @@ struct RegistryAuthority: ConnectAuthority {
             leafSHA1: request.leafSHA1, leafSHA256: request.leafSHA256)
         switch registry.authenticate(attempt, now: now) {
         case .refused(let reason): return .refused(reason.sentence)
+        case .chainUnchecked: return .chainUnchecked
         case .accepted(let principal):
             return .accepted(
                 ConnectGrant(
                     generationID: principal.generationID, authScope: principal.scope.rawValue,
-                    authType: principal.authType.rawValue, expiresAt: principal.expiresAt))
+                    authType: principal.authType.rawValue, expiresAt: principal.expiresAt,
+                    objection: { [registry] in registry.objection(to: principal).map(DisconnectReason.init) }))
         }
+    }
+
+    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) { done() }
+}
+
+extension DisconnectReason {
+    init(_ loss: AccessLoss) {
+        self =
+            switch loss {
+            case .removed: .deviceRemoved
+            case .disabled: .deviceDisabled
+            case .credentialsChanged: .credentialsChanged
+            }
     }
 }

@@ -22,32 +22,19 @@ struct DeviceCommand: AsyncParsableCommand {
         var gateway = false
         @Option(help: ArgumentHelp("The gateway that speaks for this device.", valueName: "id"))
         var parent: String?
-        @Option(
-            help: ArgumentHelp(
-                "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.", valueName: "hex"))
-        var thumbprint: String?
-        @Option(
-            help: ArgumentHelp(
-                "A second thumbprint that is good as well, so that the certificate can be exchanged.",
-                valueName: "hex"))
-        var secondaryThumbprint: String?
+        @OptionGroup var proof: ProofOptions
         @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func validate() throws {
             if gateway, parent != nil { throw ValidationError("A gateway has no parent: give --gateway or --parent.") }
-            if secondaryThumbprint != nil, thumbprint == nil {
-                throw ValidationError("--secondary-thumbprint needs --thumbprint.")
-            }
         }
 
         func run() async throws {
             var arguments: JSONObject = ["id": .string(id), "gateway": .bool(gateway)]
             if let parent { arguments["parent"] = .string(parent) }
-            if let thumbprint { arguments["thumbprint"] = .string(thumbprint) }
-            if let secondaryThumbprint { arguments["secondaryThumbprint"] = .string(secondaryThumbprint) }
             Printer(format: output).one(
-                try await HubCall(directory: common.directory).result("device.create", arguments))
+                try await HubCall(directory: common.directory).result("device.create", proof.added(to: arguments)))
         }
     }
 

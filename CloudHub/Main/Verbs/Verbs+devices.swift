@@ -22,20 +22,8 @@ extension Verbs {
             parent = record
         }
         var draft = DeviceDraft(id: id, isGateway: request.isSet("gateway"), parent: parent)
-        if let primary = try thumbprint(request, "thumbprint") {
-            draft.authentication = .selfSigned(
-                primary: primary, secondary: try thumbprint(request, "secondaryThumbprint"))
-        }
+        draft.authentication = try proof(request)
         return row(try await registry.create(draft))
-    }
-
-    private func thumbprint(_ request: ControlRequest, _ argument: String) throws -> Thumbprint? {
-        guard let text = request.text(argument) else { return nil }
-        guard let thumbprint = Thumbprint(text) else {
-            throw ControlError(
-                "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
-        }
-        return thumbprint
     }
 
     func listDevices(_ request: ControlRequest) -> JSONValue { .array(registry.list().map(row)) }
@@ -48,7 +36,9 @@ extension Verbs {
         shown["generationId"] = .string(record.generationID)
         shown["etag"] = .string(record.etag)
         shown["created"] = .string(record.createdAt.description)
-        if let event = running?.journal.entries(of: id, modules: modules(of: id)).last {
+        let modules = registry.modules(of: id) ?? []
+        if !modules.isEmpty { shown["modules"] = .array(modules.map { row($0, of: id) }) }
+        if let event = running?.journal.entries(of: id, modules: modules.map(\.id)).last {
             shown["newestEvent"] = .string("\(event.at) \(event.kind.rawValue): \(event.sentence)")
         }
         if let latest = running?.live.latest(of: id) {

@@ -28,6 +28,7 @@ struct TestAuthority: ConnectAuthority {
             leafSHA1: request.leafSHA1, leafSHA256: request.leafSHA256)
         switch registry.authenticate(attempt, now: now) {
         case .refused(let reason): return .refused(reason.sentence)
+        case .chainUnchecked: return .chainUnchecked
         case .accepted(let principal):
             return .accepted(
                 ConnectGrant(
@@ -35,6 +36,8 @@ struct TestAuthority: ConnectAuthority {
                     authType: principal.authType.rawValue, expiresAt: principal.expiresAt))
         }
     }
+
+    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) { done() }
 }
 
 /// A hub without sockets: registry, queues and event log on real files, and the device API before them.

@@ -301,6 +301,8 @@ private final class EchoLink: DeviceLink {
         self.hub = hub
     }
 
+    var objection: DisconnectReason? { nil }
+
     func deliver(_ message: DeviceBound, to target: HubIdentity) {
         guard case .methodRequest(_, let rid, let payload) = message else { return }
         hub.methodAnswered(target, rid: rid, status: 201, payload: payload)
