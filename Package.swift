@@ -267,8 +267,8 @@ let package = Package(
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [
-                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
-                nioPosix, nioSSL, crypto, logging,
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles", "Journal",
+                "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         tests(
             "EventLog", "Tests/CloudHub/EventLogTests",
@@ -276,7 +276,7 @@ let package = Package(
         tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),
         .executableTarget(
