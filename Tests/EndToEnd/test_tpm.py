@@ -3,7 +3,9 @@
 import contextlib
 import json
 import os
+import random
 import shutil
+import socket
 import subprocess
 
 import paho.mqtt.publish
@@ -11,7 +13,7 @@ import pytest
 
 from certificates import Certificate
 from clients import run, same, wait_line
-from stage import ROOT, can_connect, free_port, wait_until
+from stage import ROOT, can_connect, wait_until
 
 TIME = r"<\d{4}-\d\d-\d\dT[\d:]+[+-]\d{4}>"
 HANDLE = "0x81000001"
@@ -24,8 +26,15 @@ REMEDY = {
 
 
 def port_pair():
-    """A free port whose next one, where the TPM's control channel is, is free too."""
-    return wait_until("two free ports", lambda: next((p for p in (free_port(),) if not can_connect(p + 1)), None))
+    """A port and the next one, where a TPM's control channel is; both free, and below those that the system gives to
+    whoever connects."""
+    def pair():
+        port = random.randrange(15000, 30000, 2)
+        with contextlib.suppress(OSError), contextlib.ExitStack() as both:
+            for number in (port, port + 1):
+                both.enter_context(socket.socket()).bind(("127.0.0.1", number))
+            return port
+    return wait_until("two free ports", pair, every=0)
 
 
 BUS = """<busconfig><type>session</type><listen>unix:path={socket}</listen><policy context="default">
@@ -45,21 +54,29 @@ class SoftwareTPM:
     def __init__(self, stage, name):
         self.stage, self.folder = stage, stage.folder / name
         (self.folder / "state").mkdir(parents=True)
-        port, bus = port_pair(), self.folder / "bus"
-        stage.start(name, [
-            "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder}/state",
-            "--server", f"type=tcp,port={port},bindaddr=127.0.0.1",
-            "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"])
+        port, bus = self.start_tpm(name), self.folder / "bus"
         (self.folder / "bus.conf").write_text(BUS.format(socket=bus))
         stage.start(f"{name}-bus", ["dbus-daemon", "--nofork", f"--config-file={self.folder}/bus.conf"])
         wait_until("the message bus", bus.exists)
-        wait_until("the TPM's control channel", lambda: can_connect(port + 1))
         address = "tabrmd:bus_type=session"
         self.env = {
             "DBUS_SESSION_BUS_ADDRESS": f"unix:path={bus}", "TPM2OPENSSL_TCTI": address, "TPM2TOOLS_TCTI": address}
         manager = [resource_manager(), "--session", "--allow-root", f"--tcti=swtpm:host=127.0.0.1,port={port}"]
         self.manager = stage.start(f"{name}-manager", manager, env=self.env)
         wait_until("the TPM", self.answers, every=0.1)
+
+    def start_tpm(self, name):
+        """The port; another one when somebody else was faster."""
+        while True:
+            port = port_pair()
+            program = self.stage.start(name, [
+                "swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self.folder}/state",
+                "--server", f"type=tcp,port={port},bindaddr=127.0.0.1",
+                "--ctrl", f"type=tcp,port={port + 1},bindaddr=127.0.0.1", "--flags", "not-need-init,startup-clear"])
+            wait_until("the TPM's control channel", lambda: can_connect(port + 1) or not program.is_running)
+            if program.is_running:
+                return port
+            self.stage.forget(program)
 
     def answers(self):
         if not self.manager.is_running:
