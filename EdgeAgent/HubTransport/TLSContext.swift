@@ -68,8 +68,10 @@ final class TLSContext {
             else { return 0 }
             let owner = Unmanaged<TLSContext>.fromOpaque(pointer).takeUnretainedValue()
             owner.forgetSession()
-            owner.session = session
-            return 1  // the reference is ours now
+            // A copy: OpenSSL spoils its own when the connection is lost, as TLS 1.0 asked for. Since TLS 1.1 a lost
+            // connection says nothing about its session. Source: RFC 4346 section 7.2.1.
+            owner.session = SSL_SESSION_dup(session)
+            return 0
         }
     }
 

@@ -2,6 +2,7 @@
 
 import contextlib
 import json
+import re
 
 import paho.mqtt.publish
 import pytest
@@ -42,6 +43,8 @@ reconnect_most = "500ms"
 {more}
 [outbox]
 path = "{self.stage.folder}/outbox.sqlite"
+[log]
+level = "debug"
 [[mqtt]]
 name = "plant"
 port = {self.broker.port}
@@ -54,9 +57,9 @@ payload = "json"
     def start_agent(self, more, name="agent", **options):
         return self.stage.start_agent(self.write_config(more, **options), name=name)
 
-    def start_proxy(self, *lines):
+    def start_proxy(self, *lines, port=None):
         """tinyproxy, which logs every connection that it makes."""
-        port = free_port()
+        port = port or free_port()
         config = self.stage.folder / "tinyproxy.conf"
         config.write_text("\n".join([f"Port {port}", "Listen 127.0.0.1", "Timeout 600", "MaxClients 20", "LogLevel Connect",
                                      *lines, ""]))
@@ -94,10 +97,15 @@ def test_a_gateway_reaches_its_hub_through_a_proxy(site):
     agent = site.start_agent(f'proxy = "http://127.0.0.1:{proxy.port}"')
     site.everything_arrives(agent)
     assert f"CONNECT localhost:{site.hub.mqtt}" in proxy.log_path.read_text()
-    # A proxy that dies and comes back costs nothing but time.
+    # A proxy that dies and comes back costs a short handshake.
     proxy.kill()
     site.stage.forget(proxy)
     wait_line(agent, "] no link to the hub")
+    site.start_proxy(port=proxy.port)
+    wait_until("another connection", lambda: agent.log_path.read_text().count("] connected to the hub") == 2)
+    site.everything_arrives(agent)
+    ways = re.findall(r"handshake=(\w+)", agent.log_path.read_text())
+    assert ways == ["full", "short"]
 
 
 def test_a_proxy_that_wants_a_user_lets_the_right_one_in_and_is_named_otherwise(site):
