@@ -214,7 +214,7 @@ public final class HubLink {
         guard isReady || mayHaveMore, let tls else { return }
         mayHaveMore = false
         for _ in 0..<Self.piecesMax {
-            let piece: [UInt8]?
+            let piece: UnsafeRawBufferPointer?
             do throws(TLSFailure) {
                 piece = try tls.read()
             } catch {
@@ -226,7 +226,7 @@ public final class HubLink {
         mayHaveMore = true
     }
 
-    private func take(_ piece: [UInt8], now: MonotonicInstant) throws(LinkFailure) {
+    private func take(_ piece: UnsafeRawBufferPointer, now: MonotonicInstant) throws(LinkFailure) {
         guard case .webSocket = endpoint.inner else { return try decode(piece, now: now) }
         framesIn.append(contentsOf: piece)
         do throws(TunnelError) {
@@ -241,17 +241,19 @@ public final class HubLink {
             throw LinkFailure(webSocketProblem(of: error))
         }
         defer { pending = [] }
-        for data in pending { try decode(data, now: now) }
+        for data in pending {
+            try data.withUnsafeBufferPointer { (all) throws(LinkFailure) in
+                try decode(UnsafeRawBufferPointer(all), now: now)
+            }
+        }
     }
 
     /// Data of the piece that is being taken.
     private var pending: [[UInt8]] = []
 
-    private func decode(_ bytes: [UInt8], now: MonotonicInstant) throws(LinkFailure) {
+    private func decode(_ bytes: UnsafeRawBufferPointer, now: MonotonicInstant) throws(LinkFailure) {
         do throws(ClientError) {
-            events += try bytes.withUnsafeBufferPointer { (all) throws(ClientError) in
-                try session.received(UnsafeRawBufferPointer(all), now: now)
-            }
+            events += try session.received(bytes, now: now)
             wasAccepted = wasAccepted || session.isAccepted
         } catch {
             throw LinkFailure(problem(of: error))

@@ -18,8 +18,8 @@ enum TLSFailure: Error {
 final class TLSConnection {
     private let connection: OpaquePointer
     private let socket: SocketHandle
-    /// Longest piece that is read at once: a TLS record.
-    private static let pieceBytes = 16 * 1024
+    /// What is read at once: a TLS record. One for all, because a new one each time would move the heap's end up and down.
+    private let piece = UnsafeMutableRawBufferPointer.allocate(byteCount: 16 * 1024, alignment: 16)
     /// The socket has to take bytes before anything goes on.
     private(set) var wantsWrite = false
     /// The check of a resumed session: seconds since 1970, `nil` for the system's clock.
@@ -29,7 +29,10 @@ final class TLSConnection {
 
     init(_ context: TLSContext, on socket: SocketHandle, certificateTime: Int64?) throws(TLSFailure) {
         ERR_clear_error()
-        guard let made = SSL_new(context.context) else { throw .failed(OpenSSLError.text()) }
+        guard let made = SSL_new(context.context) else {
+            piece.deallocate()
+            throw .failed(OpenSSLError.text())
+        }
         connection = made
         self.socket = socket
         self.certificateTime = certificateTime
@@ -48,7 +51,10 @@ final class TLSConnection {
         SSL_set_connect_state(made)
     }
 
-    deinit { SSL_free(connection) }
+    deinit {
+        SSL_free(connection)
+        piece.deallocate()
+    }
 
     var isResumed: Bool { SSL_session_reused(connection) == 1 }
     /// Bytes of TLS on the wire so far.
@@ -62,19 +68,10 @@ final class TLSConnection {
         return true
     }
 
-    /// Reads one piece. `nil` when nothing is there.
-    func read() throws(TLSFailure) -> [UInt8]? {
-        var failure: TLSFailure?
-        let piece = [UInt8](unsafeUninitializedCapacity: Self.pieceBytes) { buffer, count in
-            do throws(TLSFailure) {
-                let read = try perform { SSL_read($0, buffer.baseAddress, Int32(buffer.count)) }
-                count = Int(read ?? 0)
-            } catch {
-                failure = error
-            }
-        }
-        if let failure { throw failure }
-        return piece.isEmpty ? nil : piece
+    /// Reads one piece. `nil` when nothing is there; the bytes are good until the next call.
+    func read() throws(TLSFailure) -> UnsafeRawBufferPointer? {
+        let count = try perform { SSL_read($0, piece.baseAddress, Int32(piece.count)) }
+        return count.map { UnsafeRawBufferPointer(rebasing: piece[..<Int($0)]) }
     }
 
     /// Writes from the front of the queue as much as the socket takes.

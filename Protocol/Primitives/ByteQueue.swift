@@ -1,7 +1,9 @@
 /// Bytes on their way: appended at the end, taken from the front. Whoever fills it bounds it.
 public struct ByteQueue: Sendable {
-    /// What an empty queue keeps allocated at the most.
-    private static let capacityKept = 64 * 1024
+    /// What an empty queue keeps allocated at the most: enough for a stream of large pieces to need no memory anew.
+    private static let capacityKept = 768 * 1024
+    /// Fewer bytes than these at the front are not worth a move of the rest.
+    private static let headBytesMax = 64 * 1024
 
     private var bytes: [UInt8] = []
     private var head = 0
@@ -33,7 +35,7 @@ public struct ByteQueue: Sendable {
         if head == bytes.count {
             bytes.removeAll(keepingCapacity: bytes.capacity <= Self.capacityKept)
             head = 0
-        } else if head > Self.capacityKept, head > bytes.count / 2 {
+        } else if head > Self.headBytesMax, head > bytes.count / 2 {
             bytes.removeFirst(head)
             head = 0
         }
