@@ -10,8 +10,6 @@ public struct IssuedCertificate: Sendable {
     public let certificate: Certificate
     public let key: P256.Signing.PrivateKey
     public let certificatePEM: String
-    /// The binary form, of which thumbprints are made.
-    public let certificateDER: [UInt8]
 
     public var keyPEM: String { key.pemRepresentation }
 
@@ -30,15 +28,11 @@ public struct IssuedCertificate: Sendable {
     enum Purpose {
         case authority
         case server(names: [String])
-        case client
     }
 
     init(certificate: Certificate, key: P256.Signing.PrivateKey) throws {
-        var serializer = DER.Serializer()
-        try serializer.serialize(certificate)
         self.certificate = certificate
         self.key = key
-        certificateDER = serializer.serializedBytes
         certificatePEM = try certificate.serializeAsPEM().pemString + "\n"
     }
 
@@ -49,21 +43,11 @@ public struct IssuedCertificate: Sendable {
         try make(name, life, .authority, key: P256.Signing.PrivateKey(), issuer: nil)
     }
 
-    /// A device's certificate without an authority: known to the hub by its thumbprint.
-    public static func selfSigned(commonName: String, life: Life) throws(CertificateError) -> IssuedCertificate {
-        try make(commonName, life, .client, key: P256.Signing.PrivateKey(), issuer: nil)
-    }
-
     /// A server's certificate. `names` are DNS names and IP addresses.
     public func issueServer(
         names: [String], life: Life, key: P256.Signing.PrivateKey = P256.Signing.PrivateKey()
     ) throws(CertificateError) -> IssuedCertificate {
         try Self.make(names.first ?? "server", life, .server(names: names), key: key, issuer: self)
-    }
-
-    /// A device's certificate under this authority.
-    public func issueClient(commonName: String, life: Life) throws(CertificateError) -> IssuedCertificate {
-        try Self.make(commonName, life, .client, key: P256.Signing.PrivateKey(), issuer: self)
     }
 
     private static func make(
@@ -103,10 +87,6 @@ public struct IssuedCertificate: Sendable {
             list.append(try .init(KeyUsage(digitalSignature: true), critical: true))
             list.append(try .init(ExtendedKeyUsage([.serverAuth]), critical: false))
             list.append(try .init(SubjectAlternativeNames(names.map(generalName)), critical: false))
-        case .client:
-            list.append(try .init(BasicConstraints.notCertificateAuthority, critical: true))
-            list.append(try .init(KeyUsage(digitalSignature: true), critical: true))
-            list.append(try .init(ExtendedKeyUsage([.clientAuth]), critical: false))
         }
         list.append(try .init(SubjectKeyIdentifier(hash: key), critical: false))
         let signer = SubjectKeyIdentifier(hash: issuer ?? key).keyIdentifier
@@ -125,18 +105,5 @@ public struct IssuedCertificate: Sendable {
             if inet_pton(family, text, &bytes) == 1 { return bytes }
         }
         return nil
-    }
-}
-
-/// Fingerprints of certificates as IoT Hub writes them: upper-case hexadecimal digits.
-public enum CertificateThumbprint {
-    /// 40 digits.
-    public static func sha1(ofDER bytes: some Sequence<UInt8>) -> String {
-        Hex.encode(Insecure.SHA1.hash(data: Array(bytes))).uppercased()
-    }
-
-    /// 64 digits.
-    public static func sha256(ofDER bytes: some Sequence<UInt8>) -> String {
-        Hex.encode(SHA256.hash(data: Array(bytes))).uppercased()
     }
 }

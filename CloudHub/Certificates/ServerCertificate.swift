@@ -18,7 +18,6 @@ public struct ServerCertificate: Sendable {
     public let keyPath: String
     /// The development authority's certificate for clients to trust; `nil` with an operator's certificate alone.
     public let authorityPath: String?
-    public let startsAt: WallInstant
     public let expiresAt: WallInstant
     /// When the hub replaces it by itself; `nil` for an operator's certificate.
     public let renewsAt: WallInstant?
@@ -228,7 +227,7 @@ private struct Folder {
     ) -> ServerCertificate {
         ServerCertificate(
             certificatePath: serverPath, keyPath: serverKeyPath, authorityPath: hasAuthority ? authorityPath : nil,
-            startsAt: instant(certificate.notValidBefore), expiresAt: instant(certificate.notValidAfter),
+            expiresAt: instant(certificate.notValidAfter),
             renewsAt: renewsAt, isNew: isNew, isOperators: renewsAt == nil, warnings: warnings)
     }
 

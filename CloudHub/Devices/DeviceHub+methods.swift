@@ -24,7 +24,6 @@ extension DeviceHub {
     public static let methodNameMax = 128
     /// Source: IoT Hub, direct methods, method lifetime.
     public static let responseTimeouts = Duration.seconds(5)...Duration.seconds(300)
-    public static let connectTimeouts = Duration.zero...Duration.seconds(300)
 
     /// Calls a method on a device or module and waits for its answer.
     ///

@@ -9,6 +9,8 @@ import Synchronization
 ///
 /// Sessions call it on their event loops (`DeviceServices`), the service side from tasks; nothing in it blocks.
 public final class DeviceHub: DeviceServices {
+    /// What the operator set about cloud-to-device messages.
+    public let options: CloudToDeviceOptions
     let registry: DeviceRegistry
     let connected: ConnectedDevices
     let store: any DeviceStore
@@ -27,20 +29,23 @@ public final class DeviceHub: DeviceServices {
     /// - Throws: what the store threw.
     public init(
         registry: DeviceRegistry, connected: ConnectedDevices, store: any DeviceStore,
+        cloudToDevice options: CloudToDeviceOptions = CloudToDeviceOptions(),
         clock: @escaping @Sendable () -> WallInstant, logger: Logger
     ) async throws {
         self.registry = registry
         self.connected = connected
         self.store = store
+        self.options = options
         self.clock = clock
         self.logger = logger
-        let queues = try store.loadQueues()
-        mailbox = C2DMailbox(counts: queues.counts, firstExpiry: queues.firstExpiry)
+        mailbox = C2DMailbox(try store.loadQueues())
         activity = ActivityBook(try store.loadActivity())
         subscriptions = Mutex(try store.loadSubscriptions())
         let waiters = waiters
         connected.onChange { _ in waiters.somethingChanged() }
         registry.onAccessLost { [weak self] identity, loss in self?.accessLost(identity, loss) }
+        // A child's gateway is there already; a device of its own comes and asks.
+        registry.onEnabled { [weak self] device in self?.deliverWaiting(HubIdentity(device)) }
     }
 
     /// Ends expired messages and writes activity down, until the task is cancelled. Run exactly one.
@@ -49,7 +54,8 @@ public final class DeviceHub: DeviceServices {
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(1))
             ticks += 1
-            await expireDue()
+            await sweepQueues()
+            if ticks % Self.feedbackEveryTicks == 0 { await forgetOldFeedback() }
             if ticks % Self.activityEveryTicks == 0 { await writeActivity() }
         }
         await writeActivity()
@@ -57,6 +63,8 @@ public final class DeviceHub: DeviceServices {
 
     /// Seconds between two writes of what changed in connection states.
     private static let activityEveryTicks = 10
+    /// Seconds between two looks for feedback that is too old.
+    private static let feedbackEveryTicks = 60
 
     /// Whether the identity, or its gateway for it, is connected.
     public func isOnline(_ target: HubIdentity) -> Bool { connected.link(for: target) != nil }
@@ -101,20 +109,25 @@ public final class DeviceHub: DeviceServices {
 
     public func disconnected(_ who: HubIdentity, at now: WallInstant, reason: DisconnectReason) {
         activity.connectionChanged(who, at: now)
-        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device))
+        mailbox.forgetFlights(of: [who.device] + registry.children(of: who.device)) { device, link in
+            connected.link(for: HubIdentity(device)) !== link
+        }
+    }
+
+    /// Cuts off everybody whose proof does not hold any more, after something changed that concerns many.
+    public func reviewConnections() {
+        for who in connected.identities { review(who) }
+    }
+
+    private func review(_ who: HubIdentity) {
+        guard let link = connected.link(for: who), link.identity == who, let reason = link.objection else { return }
+        link.deliver(.close(reason: reason), to: who)
     }
 
     /// Cuts the connection of somebody who may not stay, and forgets what a removed identity left in memory.
     private func accessLost(_ who: HubIdentity, _ loss: AccessLoss) {
-        let reason: DisconnectReason =
-            switch loss {
-            case .removed: .deviceRemoved
-            case .disabled: .deviceDisabled
-            case .credentialsChanged: .credentialsChanged
-            }
-        if let link = connected.link(for: who), link.identity == who {
-            link.deliver(.close(reason: reason), to: who)
-        }
+        review(who)
+        if loss == .disabled, who.module == nil { mailbox.close(who.device) }
         guard loss == .removed else { return }
         subscriptions.withLock { $0[who] = nil }
         activity.forget(who)

@@ -21,8 +21,6 @@ final class MethodCalls: Sendable {
 
     private let state = Mutex(State())
 
-    var waitingCount: Int { state.withLock { $0.calls.count } }
-
     /// Hands `send` the request id under which the answer will come, and waits for it.
     func call(
         _ target: HubIdentity, timeLimit: Duration, send: @Sendable (_ rid: String) -> Void

@@ -19,7 +19,7 @@ public protocol EventLog: AnyObject, Sendable {
     /// Shows the events of a partition from `offset` on, oldest first, and returns those that are wanted.
     ///
     /// Starts at the oldest kept event when `offset` has been taken by retention: compare the run's first offset. Blocks
-    /// for the read, and while `isWanted` runs nobody else reads.
+    /// for the read, `isWanted` included, and while as many reads are under way as the log has room for.
     func read(
         partition: Int, from offset: Int64, limits: EventChunk.ReadLimits, selecting isWanted: (EventView) -> Bool
     ) throws(EventLogError) -> EventRun

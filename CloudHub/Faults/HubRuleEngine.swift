@@ -119,8 +119,6 @@ public struct HubRuleEngine: Sendable {
     /// Changes when a commit should keep a new snapshot.
     public var revision: UInt64 { values.revision &+ silences.revision }
 
-    public var hasSilence: Bool { !silences.rules.isEmpty }
-
     /// - Parameter now: what `begin` will count the silences' time from.
     public func snapshot(now: HubTime) -> [UInt8] {
         let first = values.snapshot(at: MonotonicInstant(nanoseconds: 0))

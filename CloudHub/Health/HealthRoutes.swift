@@ -26,7 +26,7 @@ public struct HealthReport: Sendable, Equatable {
 
     public init(_ parts: [Part]) { self.parts = parts }
 
-    public var isWell: Bool { parts.allSatisfy(\.trouble.isEmpty) }
+    var isWell: Bool { parts.allSatisfy(\.trouble.isEmpty) }
 
     /// One line a part.
     public var text: String { parts.map(\.line).joined(separator: "\n") + "\n" }

@@ -24,6 +24,7 @@ extension HubConfig {
         listeners = Self.listeners(root.section("listeners"))
         limits = Self.limits(root.section("limits"))
         eventLog = Self.eventLog(root.section("event_log"))
+        cloudToDevice = Self.cloudToDevice(root.section("cloud_to_device"))
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
             "poll_interval", default: commandPollInterval, in: .milliseconds(200) ... .seconds(60))
@@ -69,6 +70,17 @@ extension HubConfig {
             "retention_age", default: value.retentionAge, in: .seconds(3600)...day * 3650)
         value.retentionBytes = section.bytes(
             "retention_bytes", default: value.retentionBytes, in: .mebibytes(16) ... .gibibytes(16 << 10))
+        return value
+    }
+
+    private static func cloudToDevice(_ section: ConfigSection) -> CloudToDevice {
+        var value = CloudToDevice()
+        value.timeToLive = section.duration(
+            "time_to_live", default: value.timeToLive, in: .seconds(60) ... .seconds(2 * 86_400))
+        value.deliveriesMax = section.integer("delivery_count_max", default: value.deliveriesMax, in: 1...100)
+        value.lockTime = section.duration("lock_time", default: value.lockTime, in: .seconds(1) ... .seconds(300))
+        value.feedbackTime = section.duration(
+            "feedback_time", default: value.feedbackTime, in: .seconds(60) ... .seconds(2 * 86_400))
         return value
     }
 

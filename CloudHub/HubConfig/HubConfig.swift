@@ -14,6 +14,7 @@ public struct HubConfig: Hashable, Sendable {
     public var listeners = Listeners()
     public var limits = Limits()
     public var eventLog = EventLog()
+    public var cloudToDevice = CloudToDevice()
     /// `nil`: the embedded service desk.
     public var crm: CRM?
     /// How often the connector looks for commands. Default 1s. Range 200ms … 1m.
@@ -55,6 +56,18 @@ public struct HubConfig: Hashable, Sendable {
         public var retentionAge = Duration.seconds(7 * 86_400)
         /// The oldest events beyond this much are deleted. Default 10GB. Range 16MiB … 16TiB.
         public var retentionBytes = ByteCount(bytes: 10_000_000_000)
+    }
+
+    /// Messages that wait for devices.
+    public struct CloudToDevice: Hashable, Sendable {
+        /// Of a message that names no expiry. Default 1h. Range 1m … 2d.
+        public var timeToLive = Duration.seconds(3600)
+        /// Deliveries without an acknowledgement after which a message is given up. Default 10. Range 1 … 100.
+        public var deliveriesMax = 10
+        /// How long a message that was received over HTTPS stays locked. Default 1m. Range 1s … 5m.
+        public var lockTime = Duration.seconds(60)
+        /// How long feedback about messages is kept. Default 2d. Range 1m … 2d.
+        public var feedbackTime = Duration.seconds(2 * 86_400)
     }
 
     /// A Dataverse environment to write alerts to.

@@ -5,8 +5,8 @@ import Telemetry
 extension TelemetryIntake {
     /// Reads a batch and sorts its records.
     ///
-    /// Records of the gateway and its children stay; the others are quarantined with code and reason. An envelope that
-    /// cannot be read is quarantined whole.
+    /// Records of the gateway and its enabled children stay; the others are quarantined with code and reason. An envelope
+    /// that cannot be read is quarantined whole.
     public func batchReceived(_ body: [UInt8], from gateway: DeviceID) -> Verdict {
         let batch: Batch
         do {
@@ -14,47 +14,50 @@ extension TelemetryIntake {
         } catch {
             return unreadable("\(error)", body, from: gateway)
         }
-        var foreign: [SequencedRecord] = []
-        var allowed: [DeviceID: Bool] = [:]
+        var refused: [(entry: SequencedRecord, refusal: Refusal)] = []
+        // One answer a device, even if the registry changes meanwhile.
+        var refusals: [DeviceID: Refusal?] = [:]
         for entry in batch.records {
             let device = entry.record.device
-            let isAllowed = allowed[device] ?? maySpeak(gateway, for: device)
-            allowed[device] = isAllowed
-            if !isAllowed { foreign.append(entry) }
+            let refusal = refusals[device] ?? refusal(of: device, by: gateway)
+            refusals.updateValue(refusal, forKey: device)
+            if let refusal { refused.append((entry, refusal)) }
         }
-        let quarantined = foreign.map { quarantine($0, batch.epoch, gateway: gateway) }
+        let quarantined = refused.map { entry, refusal in
+            QuarantinedRecord(
+                gateway: gateway, epoch: batch.epoch, sequence: entry.sequence, code: refusal.code.rawValue,
+                reason: refusal.reason, body: Batch.encodeFragment(entry))
+        }
         let mark = BatchMark(
             gateway: gateway, epoch: batch.epoch, runs: batch.runs, dropped: batch.dropped, quarantined: quarantined)
-        guard !foreign.isEmpty else {
+        guard !refused.isEmpty else {
             return Verdict(body: batch.records.isEmpty ? nil : body, mark: mark, quarantined: nil, receipt: nil)
         }
-        let refused = Set(foreign.map(\.sequence))
-        let rest = batch.removing { refused.contains($0) }
+        let sequences = Set(refused.map(\.entry.sequence))
+        let rest = batch.removing { sequences.contains($0) }
         return Verdict(
             body: rest.records.isEmpty ? nil : rest.encoded(), mark: mark, quarantined: nil,
-            receipt: receipt(for: foreign, batch.epoch, gateway: gateway))
+            receipt: receipt(for: refused, batch.epoch))
     }
 
-    /// A child's event by somebody who is not its gateway.
-    public func foreignChild(_ child: DeviceID, gateway: DeviceID, body: [UInt8]) -> QuarantinedRecord {
-        QuarantinedRecord(
-            gateway: gateway, epoch: nil, sequence: nil, code: QuarantineCode.childNotInScope.rawValue,
-            reason: Self.foreignReason(child, gateway), body: Array(body.prefix(Self.headBytesMax)))
+    /// A child's event outside a batch: what goes into quarantine instead, or `nil` when the gateway may send it.
+    public func childReceived(
+        _ child: DeviceID, gateway: DeviceID, body: @autoclosure () -> [UInt8]
+    ) -> QuarantinedRecord? {
+        refusal(of: child, by: gateway).map { refusal in
+            QuarantinedRecord(
+                gateway: gateway, epoch: nil, sequence: nil, code: refusal.code.rawValue, reason: refusal.reason,
+                body: Array(body().prefix(Self.headBytesMax)))
+        }
     }
 
-    private func quarantine(_ entry: SequencedRecord, _ epoch: Epoch, gateway: DeviceID) -> QuarantinedRecord {
-        QuarantinedRecord(
-            gateway: gateway, epoch: epoch, sequence: entry.sequence,
-            code: QuarantineCode.childNotInScope.rawValue,
-            reason: Self.foreignReason(entry.record.device, gateway), body: Batch.encodeFragment(entry))
-    }
-
-    private func receipt(for foreign: [SequencedRecord], _ epoch: Epoch, gateway: DeviceID) -> [UInt8] {
+    private func receipt(for refused: [(entry: SequencedRecord, refusal: Refusal)], _ epoch: Epoch) -> [UInt8] {
         var entries: [Receipt.Entry] = []
-        for (device, records) in Dictionary(grouping: foreign, by: \.record.device).sorted(by: { $0.key < $1.key }) {
-            for run in Run.joining(records.lazy.map(\.sequence)) {
-                entries.append(
-                    Receipt.Entry(run: run, code: .childNotInScope, reason: Self.foreignReason(device, gateway)))
+        let byDevice = Dictionary(grouping: refused, by: \.entry.record.device)
+        for (_, records) in byDevice.sorted(by: { $0.key < $1.key }) {
+            guard let refusal = records.first?.refusal else { continue }
+            for run in Run.joining(records.lazy.map(\.entry.sequence)) {
+                entries.append(Receipt.Entry(run: run, code: refusal.code, reason: refusal.reason))
             }
         }
         return Receipt(epoch: epoch, entries: entries).encoded()
@@ -69,8 +72,26 @@ extension TelemetryIntake {
         return Verdict(body: nil, mark: nil, quarantined: record, receipt: receipt.encoded())
     }
 
-    private static func foreignReason(_ child: DeviceID, _ gateway: DeviceID) -> String {
-        "'\(child)' is no child of gateway '\(gateway)'; make it one in the hub's registry, or remove the sensor from the "
-            + "gateway's configuration"
+    /// Why `gateway` may not send in the name of `device`; `nil` when it may.
+    private func refusal(of device: DeviceID, by gateway: DeviceID) -> Refusal? {
+        switch right(of: gateway, for: device) {
+        case .granted: nil
+        case .foreign:
+            Refusal(
+                code: .childNotInScope,
+                reason:
+                    "'\(device)' is no child of gateway '\(gateway)'; make it one in the hub's registry, or remove the "
+                    + "sensor from the gateway's configuration")
+        case .disabled:
+            Refusal(
+                code: .deviceDisabled,
+                reason: "'\(device)' is disabled in the hub's registry; enable it there, or remove the sensor from the "
+                    + "gateway's configuration")
+        }
     }
+}
+
+private struct Refusal {
+    let code: QuarantineCode
+    let reason: String
 }

@@ -23,10 +23,23 @@ public struct TelemetryIntake: Sendable {
     /// The head of a publish that cannot be read, kept in quarantine.
     public static let headBytesMax = 4096
 
-    private let gatewayOf: @Sendable (DeviceID) -> DeviceID?
+    /// What a speaker may do in the name of a device.
+    public enum SpeakingRight: Sendable {
+        /// It is the device itself, or its gateway.
+        case granted
+        /// It is neither.
+        case foreign
+        /// It is the device's gateway, but the device is disabled in the registry.
+        case disabled
+    }
 
-    /// - Parameter gatewayOf: the gateway that speaks for a child, or `nil`; called on event loops, from memory.
-    public init(gatewayOf: @escaping @Sendable (DeviceID) -> DeviceID?) { self.gatewayOf = gatewayOf }
+    /// The gateway that speaks for a child, and whether the registry lets the child take part.
+    public typealias Parentage = (gateway: DeviceID, isEnabled: Bool)
+
+    private let parentageOf: @Sendable (DeviceID) -> Parentage?
+
+    /// - Parameter parentageOf: of a child, or `nil` when it has no gateway; called on event loops, from memory.
+    public init(parentageOf: @escaping @Sendable (DeviceID) -> Parentage?) { self.parentageOf = parentageOf }
 
     /// Whether these raw bytes of a property bag may name the batch content type; `isBatch` decides. Costs nothing for an
     /// empty bag.
@@ -50,8 +63,11 @@ public struct TelemetryIntake: Sendable {
         return bag.system("ct") == Batch.contentType
     }
 
-    /// Whether `speaker` may send events of `device`.
-    public func maySpeak(_ speaker: DeviceID, for device: DeviceID) -> Bool {
-        device == speaker || gatewayOf(device) == speaker
+    /// Whether `speaker` may send in the name of `device`, and take what goes to it.
+    public func right(of speaker: DeviceID, for device: DeviceID) -> SpeakingRight {
+        // A disabled speaker has no connection.
+        if device == speaker { return .granted }
+        guard let parentage = parentageOf(device), parentage.gateway == speaker else { return .foreign }
+        return parentage.isEnabled ? .granted : .disabled
     }
 }

@@ -5,16 +5,20 @@ import Sessions
 /// The door through which other threads reach a connection.
 final class ConnectionLink: DeviceLink {
     let identity: HubIdentity
+    private let grant: ConnectGrant
     private let eventLoop: any EventLoop
     // Emptied when the socket is gone. Not a weak reference: those make every retain of the connection slower.
     private let connection: NIOLoopBoundBox<MQTTConnection?>
 
     /// Call it on the connection's loop.
-    init(identity: HubIdentity, connection: MQTTConnection, eventLoop: any EventLoop) {
+    init(identity: HubIdentity, grant: ConnectGrant, connection: MQTTConnection, eventLoop: any EventLoop) {
         self.identity = identity
+        self.grant = grant
         self.eventLoop = eventLoop
         self.connection = NIOLoopBoundBox(connection, eventLoop: eventLoop)
     }
+
+    var objection: DisconnectReason? { grant.objection() }
 
     /// The socket is gone: what is sent to it from now on is dropped. Call it on the connection's loop.
     func cut() { connection.value = nil }

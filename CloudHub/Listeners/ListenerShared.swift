@@ -63,10 +63,10 @@ final class ListenerShared: Sendable {
             "address": "\(address)",
         ]
         switch reason {
-        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .deviceDisabled, .deviceRemoved,
-            .credentialsChanged:
+        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .certificateExpired, .deviceDisabled,
+            .deviceRemoved, .credentialsChanged, .authorityRemoved, .certificateRevoked:
             dependencies.logger.debug("connection closed", metadata: metadata)
-        case .keepAliveExpired, .takenOver, .protocolViolation, .refused, .tooSlow:
+        case .keepAliveExpired, .takenOver, .protocolViolation, .refused:
             guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }
             dependencies.logger.warning("connection closed", metadata: metadata)
         }
@@ -86,10 +86,14 @@ final class ListenerShared: Sendable {
             "a subscription was refused", metadata: ["device": "\(device)", "reason": "\(sentence)"])
     }
 
-    func foreignChildRefused(_ child: DeviceID, gateway: DeviceID?) {
-        guard mayComplain(about: "child \(gateway?.text ?? "")") else { return }
+    func childRefused(_ child: DeviceID, isDisabled: Bool, gateway: DeviceID?) {
+        guard mayComplain(about: "\(isDisabled ? "disabled" : "foreign") child of \(gateway?.text ?? "")") else {
+            return
+        }
         dependencies.logger.warning(
-            "a gateway asked for a device that is not its child; create the device with --parent, or correct the gateway",
+            isDisabled
+                ? "a gateway asked for a child that is disabled; enable it in the registry, or remove it from the gateway"
+                : "a gateway asked for a device that is not its child; create the device with --parent, or correct the gateway",
             metadata: ["gateway": "\(gateway?.text ?? "")", "child": "\(child)"])
     }
 

@@ -1,7 +1,7 @@
 import EventLog
 import MQTTSession
 import NIOCore
-import Primitives
+public import Primitives
 import Sessions
 
 /// What the connections of one event loop share: the group that they fill together, and who waits for it.
@@ -173,4 +173,9 @@ final class LoopShard {
         metrics.add(&counts)
         promise.succeed()
     }
+}
+
+extension PlantedBug {
+    /// The hub acknowledges when it has received, not when it has stored.
+    public static var hubAcknowledgesBeforeCommit: PlantedBug { PlantedBug("hubAcknowledgesBeforeCommit") }
 }

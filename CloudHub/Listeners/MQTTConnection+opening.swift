@@ -1,6 +1,7 @@
 import Crypto
 import EventLog
 import HubContract
+import Ingest
 import MQTTCodec
 import MQTTSession
 import NIOCore
@@ -10,18 +11,55 @@ import Sessions
 
 /// From CONNECT to CONNACK, and the end.
 extension MQTTConnection {
+    /// A CONNECT that nobody has decided on yet.
+    struct Opening {
+        /// The authorities may change between a check of the chain and the decision; then it is checked once more.
+        static let checksMax = 3
+
+        let connect: Connect
+        let request: ConnectRequest
+        let willBag: String?
+        var checks = 0
+        var identity: HubIdentity { request.userName.identity }
+    }
+
     func authenticate(_ connect: Connect, now: MonotonicInstant) {
         do {
             let request = try request(from: connect)
-            let identity = request.userName.identity
-            let willBag = try will(of: connect, identity)
-            switch shared.dependencies.authority.authenticate(request, now: shared.dependencies.now()) {
-            case .accepted(let grant): accept(connect, identity, grant, willBag: willBag, now: now)
-            case .refused(let sentence): refuse(sentence, device: identity.description)
-            }
+            let willBag = try will(of: connect, request.userName.identity)
+            decide(Opening(connect: connect, request: request, willBag: willBag), now: now)
         } catch {
             refuse(error.sentence, device: connect.clientID)
         }
+    }
+
+    private func decide(_ opening: Opening, now: MonotonicInstant) {
+        switch shared.dependencies.authority.authenticate(opening.request, now: shared.dependencies.now()) {
+        case .accepted(let grant): accept(opening, grant, now: now)
+        case .refused(let sentence): refuse(sentence, device: opening.identity.description)
+        case .chainUnchecked where opening.checks < Opening.checksMax: checkChain(opening)
+        case .chainUnchecked:
+            refuse(
+                "the hub's authorities are being changed; let the device try again",
+                device: opening.identity.description)
+        }
+    }
+
+    private func checkChain(_ opening: Opening) {
+        self.opening = opening
+        let bound = NIOLoopBound(self, eventLoop: shard.eventLoop)
+        let loop = shard.eventLoop
+        shared.dependencies.authority.checkChain(of: opening.request, now: shared.dependencies.now()) {
+            loop.execute { bound.value.chainChecked() }
+        }
+    }
+
+    private func chainChecked() {
+        guard var opening else { return }
+        opening.checks += 1
+        self.opening = nil
+        decide(opening, now: shard.now)
+        if self.opening == nil { readOn() }
     }
 
     private func request(from connect: Connect) throws(ConnectFault) -> ConnectRequest {
@@ -39,6 +77,7 @@ extension MQTTConnection {
                 "its client id '\(connect.clientID.prefix(256))' is not the identity of its user name, "
                     + "'\(userName.identity)'; make both the same")
         }
+        defer { clientChain.above = [] }
         guard connect.password == nil else { return ConnectRequest(userName: userName, password: connect.password) }
         let certificate = try? context?.pipeline.syncOperations.nioSSL_peerCertificate()
         guard let bytes = try? certificate?.toDERBytes() else {
@@ -46,7 +85,8 @@ extension MQTTConnection {
         }
         return ConnectRequest(
             userName: userName, password: nil, leafSHA1: Hex.encode(Insecure.SHA1.hash(data: bytes)),
-            leafSHA256: Hex.encode(SHA256.hash(data: bytes)))
+            leafSHA256: Hex.encode(SHA256.hash(data: bytes)),
+            chain: [bytes] + clientChain.above.compactMap { try? $0.toDERBytes() })
     }
 
     private func will(of connect: Connect, _ identity: HubIdentity) throws(ConnectFault) -> String? {
@@ -69,16 +109,16 @@ extension MQTTConnection {
         }
     }
 
-    private func accept(
-        _ connect: Connect, _ identity: HubIdentity, _ grant: ConnectGrant, willBag: String?, now: MonotonicInstant
-    ) {
+    private func accept(_ opening: Opening, _ grant: ConnectGrant, now: MonotonicInstant) {
+        let (connect, identity) = (opening.connect, opening.identity)
         let services = shared.dependencies.services
         let stored = services.storedSubscriptions(of: identity)
         if connect.isCleanSession, !stored.isEmpty {
             services.subscriptionsChanged(identity, to: []) { _ in }
         }
         let table = SubscriptionTable(connect.isCleanSession ? [] : stored)
-        let link = ConnectionLink(identity: identity, connection: self, eventLoop: shard.eventLoop)
+        let link = ConnectionLink(
+            identity: identity, grant: grant, connection: self, eventLoop: shard.eventLoop)
         let wall = shared.dependencies.now()
         stamp = EventStamp(
             origin: EventOrigin(
@@ -87,8 +127,8 @@ extension MQTTConnection {
             partitionCount: shared.dependencies.eventLog.partitionCount)
         attached = Attached(
             dispatch: SessionDispatch(identity: identity), link: link, subscriptions: table,
-            isCleanSession: connect.isCleanSession, willBag: willBag,
-            expiresAt: grant.expiresAt.map { now + ($0 - wall) })
+            isCleanSession: connect.isCleanSession, willBag: opening.willBag,
+            expiresAt: grant.expiresAt.map { now + ($0 - wall) }, expiry: grant.expiry)
         guard
             case .accept(let answer, let timer) = session.connectAccepted(
                 sessionPresent: !table.entries.isEmpty, now: now)
@@ -101,13 +141,17 @@ extension MQTTConnection {
         services.connected(identity, at: wall)
         tellReady(table.entries)
         shared.connected(identity, isSessionPresent: answer.isSessionPresent)
+        // The registry may have changed before this connection could be found in the list of those that are here.
+        if let reason = grant.objection() { close(reason) }
     }
 
-    /// Asks for what waits in the queues of those whose messages this connection takes.
+    /// Asks for what waits in the queues of those whose messages this connection takes. A subscription for somebody
+    /// else's child is kept, and means nothing until the child is its own.
     func tellReady(_ subscriptions: some Sequence<StoredSubscription>) {
         guard let identity = attached?.dispatch.identity else { return }
         for entry in subscriptions where entry.subscription == .cloudToDevice {
             if case .child(let child) = entry.scope {
+                guard shared.dependencies.intake.right(of: identity.device, for: child) == .granted else { continue }
                 shared.dependencies.services.cloudToDeviceReady(HubIdentity(child))
             } else {
                 shared.dependencies.services.cloudToDeviceReady(identity)

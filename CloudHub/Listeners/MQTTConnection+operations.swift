@@ -19,18 +19,23 @@ extension MQTTConnection {
         let services = shared.dependencies.services
         let body = Array(payload.readableBytesView)
         let child = who == attached?.dispatch.identity ? nil : who
-        if let child, !shared.dependencies.intake.maySpeak(link.identity.device, for: child.device) {
-            refuseForeign(child, operation, ticket)
-            return
+        if let child {
+            switch shared.dependencies.intake.right(of: link.identity.device, for: child.device) {
+            case .granted: break
+            case .foreign: return refuse(child, status: 404, operation, ticket)
+            case .disabled: return refuse(child, status: 401, operation, ticket)
+            }
         }
         switch operation {
         case .twinGet(let rid):
+            twinOperationsUnderWay += 1
             services.twinRequested(who) { answer in
-                link.onLoop { $0.twinAnswered(answer, rid: rid, child: child, ticket) }
+                link.onLoop { $0.twinSettled(answer, rid: rid, child: child, ticket) }
             }
         case .reportedPatch(let rid, let version):
+            twinOperationsUnderWay += 1
             services.reportedPatched(who, patch: body, ifVersion: version) { answer in
-                link.onLoop { $0.twinAnswered(answer, rid: rid, child: child, ticket) }
+                link.onLoop { $0.twinSettled(answer, rid: rid, child: child, ticket) }
             }
         case .methodAnswer(let status, let rid):
             services.methodAnswered(who, rid: rid, status: status, payload: body)
@@ -38,15 +43,23 @@ extension MQTTConnection {
         }
     }
 
-    /// A gateway asked about a device that is not its child: 404, as for one that does not exist, and no closed
-    /// connection, because its other children must not suffer.
-    private func refuseForeign(_ child: HubIdentity, _ operation: DeviceOperation, _ ticket: PublishTicket?) {
-        shared.foreignChildRefused(child.device, gateway: attached?.dispatch.identity.device)
+    /// A gateway asked about a device that is not its child (404, as for one that does not exist) or is disabled (401). The
+    /// connection stays, because its other children must not suffer.
+    private func refuse(
+        _ child: HubIdentity, status: Int, _ operation: DeviceOperation, _ ticket: PublishTicket?
+    ) {
+        shared.childRefused(child.device, isDisabled: status == 401, gateway: attached?.dispatch.identity.device)
         switch operation {
         case .twinGet(let rid), .reportedPatch(let rid, _):
-            twinAnswered(TwinAnswer(status: 404, version: nil, body: []), rid: rid, child: child, ticket)
+            twinAnswered(TwinAnswer(status: status, version: nil, body: []), rid: rid, child: child, ticket)
         case .methodAnswer: settle(ticket)
         }
+    }
+
+    private func twinSettled(_ answer: TwinAnswer, rid: String, child: HubIdentity?, _ ticket: PublishTicket?) {
+        twinOperationsUnderWay -= 1
+        twinAnswered(answer, rid: rid, child: child, ticket)
+        resumeReading()
     }
 
     private func twinAnswered(_ answer: TwinAnswer, rid: String, child: HubIdentity?, _ ticket: PublishTicket?) {
@@ -107,7 +120,10 @@ extension MQTTConnection {
         if let delivery = attached?.outbound.acknowledged(id) {
             shared.dependencies.services.cloudToDeviceCompleted(delivery.target, lockToken: delivery.lockToken)
         }
-        if let next = attached?.outbound.takeFirstWaiting() { cloudToDevice(next.message, for: next.target) }
+        // One that comes to nothing leaves its place to the next.
+        while let next = attached?.outbound.takeFirstWaiting() {
+            if cloudToDevice(next.message, for: next.target) { break }
+        }
     }
 
     // MARK: - Down
@@ -122,7 +138,7 @@ extension MQTTConnection {
         case .desiredChanged(let version, let patch):
             guard qos(.desiredChanges, target) != nil else { return }
             publish(HubTopics.desiredPush(version: version), patch, child: target, .atMostOnce)
-        case .cloudToDevice(let message): cloudToDevice(message, for: target ?? identity)
+        case .cloudToDevice(let message): _ = cloudToDevice(message, for: target ?? identity)
         case .receipt(let bytes):
             guard qos(.receipts, nil) != nil else { return }
             publish(HubTopics.receipts, bytes, child: nil, .atMostOnce)
@@ -130,25 +146,32 @@ extension MQTTConnection {
         }
     }
 
-    private func cloudToDevice(_ message: C2DDelivery, for target: HubIdentity) {
+    /// - Returns: whether it took a place in the window, or found none.
+    private func cloudToDevice(_ message: C2DDelivery, for target: HubIdentity) -> Bool {
         guard let identity = attached?.dispatch.identity, attached?.outbound.holds(message.lockToken) == false else {
-            return
+            return false
         }
         let child = target == identity ? nil : target
-        guard let qos = qos(.cloudToDevice, child) else { return }
+        guard let qos = qos(.cloudToDevice, child) else { return false }
         let topic = HubTopics.cloudToDevice(to: target, bag: PropertyBag()) + message.bagText
         switch session.sendRequested(qos) {
         case .send(let delivery):
+            let isSent = publish(topic, message.payload, child: child, delivery)
             if case .atLeastOnce(let id) = delivery {
+                guard isSent else {
+                    session.sendAbandoned(id)
+                    return false
+                }
                 attached?.outbound.sent(id, .init(target: target, lockToken: message.lockToken))
+                return true
             }
-            publish(topic, message.payload, child: child, delivery)
             // At QoS 0 there is no acknowledgement to wait for.
-            if qos == .atMostOnce {
-                shared.dependencies.services.cloudToDeviceCompleted(target, lockToken: message.lockToken)
-            }
-        case .windowFull: attached?.outbound.wait(message, for: target)
-        case .notConnected: break
+            if isSent { shared.dependencies.services.cloudToDeviceCompleted(target, lockToken: message.lockToken) }
+            return false
+        case .windowFull:
+            attached?.outbound.wait(message, for: target)
+            return true
+        case .notConnected: return true
         }
     }
 
@@ -156,12 +179,17 @@ extension MQTTConnection {
         attached?.subscriptions.qos(kind, child: child?.device)
     }
 
-    private func publish(_ topic: String, _ payload: [UInt8], child: HubIdentity?, _ delivery: Publish.Delivery) {
+    /// - Returns: `false` when it cannot be written, which the log says.
+    @discardableResult
+    private func publish(
+        _ topic: String, _ payload: [UInt8], child: HubIdentity?, _ delivery: Publish.Delivery
+    ) -> Bool {
         let name = child.map { HubTopics.child($0.device, topic) } ?? topic
         guard let publish = Publish(topicName: name, payload: ByteBuffer(bytes: payload), delivery: delivery) else {
             shared.undeliverable(name, device: attached?.dispatch.identity)
-            return
+            return false
         }
         send(.publish(publish))
+        return true
     }
 }

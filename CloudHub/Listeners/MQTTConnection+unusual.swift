@@ -42,16 +42,16 @@ extension MQTTConnection {
     /// A child's event through the `$fieldline/` extension: it goes into the gateway's partition, as the child's.
     func childTelemetry(_ child: DeviceID, _ bagText: String, _ publish: Publish, _ ticket: PublishTicket?) {
         guard let identity = attached?.dispatch.identity else { return }
-        if shared.dependencies.intake.maySpeak(identity.device, for: child) {
+        let quarantined = shared.dependencies.intake.childReceived(
+            child, gateway: identity.device, body: Array(publish.payload.readableBytesView))
+        if let quarantined {
+            shard.builder.quarantine(quarantined)
+            complain(of: quarantined, count: 1)
+        } else {
             let own = stamp
             stamp = own.of(child)
             append(source: .telemetry, bag: bagText, body: publish.payload)
             stamp = own
-        } else {
-            let record = shared.dependencies.intake.foreignChild(
-                child, gateway: identity.device, body: Array(publish.payload.readableBytesView))
-            shard.builder.quarantine(record)
-            complain(of: record, count: 1)
         }
         awaitCommit(ticket)
     }

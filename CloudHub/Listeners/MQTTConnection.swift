@@ -24,8 +24,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         var subscriptions: SubscriptionTable
         let isCleanSession: Bool
         let willBag: String?
-        /// When the credential runs out, on the monotonic clock.
+        /// When the credential runs out, on the monotonic clock, and what the connection ends with then.
         let expiresAt: MonotonicInstant?
+        let expiry: DisconnectReason
         var outbound = OutboundDeliveries()
         /// Whoever has to know that the device is gone has been told.
         var hasEnded = false
@@ -35,6 +36,9 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     let shared: ListenerShared
     var session: ServerSession
     var attached: Attached?
+    /// The CONNECT whose client certificate is being checked; nothing is read meanwhile.
+    var opening: Opening?
+    let clientChain = ClientChain()
     /// What this connection's events are written with; of nobody before CONNACK.
     var stamp = EventStamp.nobody
     /// Set while the channel is active.
@@ -44,6 +48,10 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var partial: ByteBuffer?
     private var timer: Scheduled<Void>?
     private var isReadHeld = false
+    /// Twin requests that the hub has not answered.
+    var twinOperationsUnderWay = 0
+    /// From so many on, nothing more is read until some are answered; what one read brought is still taken.
+    static let twinOperationsMax = 64
     /// What the channel says of itself, kept here because asking it costs on every read.
     private var isWritable = true
     private var isClosing = false
@@ -91,6 +99,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         ended()
         attached?.link.cut()
         attached = nil
+        opening = nil
         partial = nil
         context.fireChannelInactive()
     }
@@ -101,11 +110,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         shard.counts.bytesReceived += UInt64(buffer.readableBytes)
         if var whole = partial.take() {
             whole.writeBuffer(&buffer)
-            takePackets(from: &whole)
-            if whole.readableBytes > 0 {
-                whole.discardReadBytes()
-                partial = whole
-            }
+            takeKept(&whole)
         } else {
             takePackets(from: &buffer)
             if buffer.readableBytes > 0 {
@@ -114,6 +119,19 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
                 partial = copy
             }
         }
+    }
+
+    private func takeKept(_ bytes: inout ByteBuffer) {
+        takePackets(from: &bytes)
+        guard bytes.readableBytes > 0 else { return }
+        bytes.discardReadBytes()
+        partial = bytes
+    }
+
+    /// The CONNECT is decided: goes on with what the client sent behind it.
+    func readOn() {
+        if var kept = partial.take() { takeKept(&kept) }
+        resumeReading()
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
@@ -151,15 +169,20 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     private var mustHold: Bool {
-        guard attached != nil else { return false }
-        return shard.isFull || !session.wantsReading || !isWritable
+        guard attached != nil else { return opening != nil }
+        return isHubBusy || !isWritable
+    }
+
+    /// Whether the hub itself has to catch up before it takes more of this connection.
+    private var isHubBusy: Bool {
+        shard.isFull || !session.wantsReading || twinOperationsUnderWay >= Self.twinOperationsMax
     }
 
     // MARK: - Packets
 
     private func takePackets(from buffer: inout ByteBuffer) {
         let now = shard.now
-        while !isClosing {
+        while !isClosing, opening == nil {
             do throws(DecodeError) {
                 guard let packet = try decoder.next(from: &buffer) else { return }
                 perform(session.packetReceived(packet, now: now), now: now)
@@ -316,11 +339,11 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private func timerFired() {
         let now = shard.now
         if let expiry = attached?.expiresAt, now >= expiry {
-            close(.tokenExpired)
+            close(attached?.expiry ?? .tokenExpired)
             return
         }
         // Whoever is not read cannot be blamed for silence.
-        if isReadHeld, shard.isFull {
+        if isReadHeld, isHubBusy {
             arm(now + Self.heldTimerInterval)
             return
         }

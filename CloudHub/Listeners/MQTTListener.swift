@@ -81,7 +81,8 @@ public final class MQTTListener: Sendable {
                 }
                 return channel.eventLoop.makeCompletedFuture {
                     let connection = MQTTConnection(shard: shard, shared: shared)
-                    try channel.pipeline.syncOperations.addHandlers([tls.makeHandler(), connection])
+                    let handler = tls.makeHandler(connection.clientChain)
+                    try channel.pipeline.syncOperations.addHandlers([handler, connection])
                 }
             }
             .bind(host: configuration.host, port: configuration.port).get()

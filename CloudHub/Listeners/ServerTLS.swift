@@ -2,10 +2,17 @@ import NIOCore
 public import NIOSSL
 import Synchronization
 
+/// What a client sent behind its own certificate, from the handshake until its CONNECT was answered. Never leaves its
+/// event loop.
+final class ClientChain {
+    var above: [NIOSSLCertificate] = []
+}
+
 /// The server's side of TLS: certificate and key, which can be replaced while connections are open.
 ///
-/// A client certificate is asked for, never required and never checked here: a self-signed one identifies a device by its
-/// thumbprint, which is compared when CONNECT arrives. The handshake itself proves that the client has its key.
+/// A client certificate is asked for, never required and never checked here: thumbprint or chain are looked at when
+/// CONNECT arrives and says which of the two the identity is registered with. The handshake itself proves that the client
+/// has its key.
 public final class ServerTLS: Sendable {
     private let current: Mutex<NIOSSLContext>
 
@@ -21,14 +28,18 @@ public final class ServerTLS: Sendable {
         current.withLock { $0 = context }
     }
 
-    func makeHandler() -> NIOSSLServerHandler {
+    /// - Parameter chain: takes what the client sends besides its own certificate.
+    func makeHandler(_ chain: ClientChain) -> NIOSSLServerHandler {
         let context = current.withLock { $0 }
         // What the handshake needed is given back; an acknowledgement needs a hundred bytes.
         var configuration = NIOSSLHandler.Configuration()
         configuration.maximumPreservedOutboundBufferCapacity = 512
         return NIOSSLServerHandler(
             context: context,
-            customVerificationCallback: { _, promise in promise.succeed(.certificateVerified) },
+            customVerificationCallback: { certificates, promise in
+                chain.above = Array(certificates.dropFirst())
+                promise.succeed(.certificateVerified)
+            },
             configuration: configuration)
     }
 

@@ -12,7 +12,6 @@ struct DataDirectory: Sendable {
     var hubID: String { path + "/hub-id" }
     var hubDatabase: String { path + "/hub.sqlite" }
     var logDatabase: String { path + "/log.sqlite" }
-    var deskDatabase: String { path + "/desk.sqlite" }
     var socket: String { path + "/control.sock" }
     private var lockFile: String { path + "/lock" }
 

@@ -81,6 +81,7 @@ final class DeviceDispatcher: CommandDispatcher {
                 case .completed: .delivered
                 case .expired: .expired
                 case .deliveryCountExceeded: .givenUp
+                case .rejected: .rejected
                 case .purged: .removed
                 }
             ends.append(
@@ -94,25 +95,6 @@ final class DeviceDispatcher: CommandDispatcher {
     func onQueueEnd(_ wake: @escaping @Sendable () -> Void) { ended.withLock { $0 = wake } }
 }
 
-/// Sends one message that a person wrote on the command line.
-struct MessageSender {
-    let devices: DeviceHub
-    let now: @Sendable () -> WallInstant
-
-    func send(
-        to target: HubIdentity, bag: PropertyBag, messageID: String?, payload: [UInt8], lifetime: Duration
-    ) async throws -> JSONValue {
-        var random = SystemRandomNumberGenerator()
-        let id = messageID ?? UniqueID.random(using: &random).description
-        let expiresAt = now() + lifetime
-        try await devices.sendCloudToDevice(
-            target, message: C2DMessage(id: id, properties: bag, payload: payload, expiresAt: expiresAt))
-        return [
-            "device": .string(target.device.text), "messageId": .string(id), "expires": .string(expiresAt.description),
-        ]
-    }
-}
-
 /// The registry as the listener's authority.
 struct RegistryAuthority: ConnectAuthority {
     let registry: DeviceRegistry
@@ -123,11 +105,26 @@ struct RegistryAuthority: ConnectAuthority {
             leafSHA1: request.leafSHA1, leafSHA256: request.leafSHA256)
         switch registry.authenticate(attempt, now: now) {
         case .refused(let reason): return .refused(reason.sentence)
+        case .chainUnchecked: return .chainUnchecked
         case .accepted(let principal):
             return .accepted(
                 ConnectGrant(
                     generationID: principal.generationID, authScope: principal.scope.rawValue,
-                    authType: principal.authType.rawValue, expiresAt: principal.expiresAt))
+                    authType: principal.authType.rawValue, expiresAt: principal.expiresAt,
+                    objection: { [registry] in registry.objection(to: principal).map(DisconnectReason.init) }))
         }
+    }
+
+    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) { done() }
+}
+
+extension DisconnectReason {
+    init(_ loss: AccessLoss) {
+        self =
+            switch loss {
+            case .removed: .deviceRemoved
+            case .disabled: .deviceDisabled
+            case .credentialsChanged: .credentialsChanged
+            }
     }
 }

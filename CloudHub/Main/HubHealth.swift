@@ -16,6 +16,7 @@ final class HubHealth: Sendable {
     private let faults: SQLiteFaultStore
     private let runtime: FaultRuntime
     private let connected: ConnectedDevices
+    private let probes: [StoreProbe]
     private let condition = Mutex<LogCondition>(.storing)
     private let token: Mutex<WakeToken?>
     /// Set once the listener and the certificates are there.
@@ -27,8 +28,13 @@ final class HubHealth: Sendable {
         var connectorTrouble: (@Sendable () -> String)?
     }
 
-    init(log: SQLiteEventLog, faults: SQLiteFaultStore, runtime: FaultRuntime, connected: ConnectedDevices) {
+    /// - Parameter probes: the databases beside the log, which tells of itself.
+    init(
+        log: SQLiteEventLog, faults: SQLiteFaultStore, runtime: FaultRuntime, connected: ConnectedDevices,
+        probes: [StoreProbe]
+    ) {
         self.log = log
+        self.probes = probes
         self.faults = faults
         self.runtime = runtime
         self.connected = connected
@@ -48,6 +54,7 @@ final class HubHealth: Sendable {
         case .storing: found.append(.init("log"))
         case .stalled(let error): found.append(.init("log", trouble: error.description))
         }
+        for probe in probes { found.append(.init(probe.name, trouble: await probe.trouble())) }
         found.append(.init("faults", trouble: faultTrouble()))
         let (certificate, connector) = parts.withLock { ($0.certificate, $0.connectorTrouble) }
         if let certificate = certificate?() {

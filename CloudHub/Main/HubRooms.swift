@@ -40,10 +40,10 @@ struct HubRooms: Sendable {
         let log = try SQLiteEventLog(
             path: settings.directory.logDatabase, options: settings.logOptions, logger: Logger(label: "log"),
             now: SystemTime.wall)
-        let connected = ConnectedDevices { registry.gateway(of: $0) }
+        let connected = ConnectedDevices { registry.reachingGateway(of: $0) }
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
-            clock: SystemTime.wall, logger: Logger(label: "devices"))
+            cloudToDevice: settings.cloudToDevice, clock: SystemTime.wall, logger: Logger(label: "devices"))
         let live = LiveState(log: log)
         let desk = try ServiceDesk(
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))
@@ -53,9 +53,15 @@ struct HubRooms: Sendable {
         )
         let pages = try WebPages(
             source: PageAdapter(
-                registry: registry, devices: devices, live: live, desk: desk,
+                registry: registry, devices: devices, live: live, log: log, desk: desk,
                 commandTimeLimit: settings.config.commandTimeLimit), now: SystemTime.wall)
-        let health = HubHealth(log: log, faults: faults, runtime: runtime, connected: connected)
+        let database = stores.database
+        let health = HubHealth(
+            log: log, faults: faults, runtime: runtime, connected: connected,
+            probes: [
+                StoreProbe("registry", file: "hub.sqlite") { try await database.checkWritable() },
+                StoreProbe("desk", file: "desk.sqlite") { try await desk.checkWritable() },
+            ])
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,

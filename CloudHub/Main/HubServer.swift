@@ -126,7 +126,7 @@ struct HubServer {
         let registry = stores.registry
         let dependencies = MQTTDependencies(
             authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
-            eventLog: rooms.log, intake: TelemetryIntake { registry.gateway(of: $0) }, logger: Logger(label: "mqtt"),
+            eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)

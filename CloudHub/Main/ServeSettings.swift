@@ -1,6 +1,7 @@
 import CRM
 import Certificates
 import ConfigText
+import Devices
 import HubConfig
 import JSON
 import Logging
@@ -71,6 +72,15 @@ struct ServeSettings: Sendable {
         options.partitionCount = config.eventLog.partitionCount
         options.ageMax = config.eventLog.retentionAge
         options.bytesMax = Int64(config.eventLog.retentionBytes.bytes)
+        return options
+    }
+
+    var cloudToDevice: CloudToDeviceOptions {
+        var options = CloudToDeviceOptions()
+        options.timeToLive = config.cloudToDevice.timeToLive
+        options.deliveriesMax = config.cloudToDevice.deliveriesMax
+        options.lockTime = config.cloudToDevice.lockTime
+        options.feedbackTime = config.cloudToDevice.feedbackTime
         return options
     }
 

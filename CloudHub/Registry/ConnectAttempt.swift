@@ -11,46 +11,65 @@ public struct ConnectAttempt: Sendable {
     /// Fingerprints of the client certificate's DER bytes, in hexadecimal of either case; of the leaf only.
     public var leafSHA1: String?
     public var leafSHA256: String?
+    /// What stands behind the certificate; asked only when the identity is registered for certificates of an authority.
+    public var chain: ChainFinding
 
     public init(
-        host: String, identity: HubIdentity, password: Secret? = nil, leafSHA1: String? = nil, leafSHA256: String? = nil
+        host: String, identity: HubIdentity, password: Secret? = nil, leafSHA1: String? = nil,
+        leafSHA256: String? = nil, chain: ChainFinding = .unchecked
     ) {
         self.host = host
         self.identity = identity
         self.password = password
         self.leafSHA1 = leafSHA1
         self.leafSHA256 = leafSHA256
+        self.chain = chain
     }
 }
 
+/// What is known of the chain behind a client certificate. Whoever knows the authorities finds it out.
+public enum ChainFinding: Sendable, Hashable {
+    /// Nobody has looked yet.
+    case unchecked
+    /// It leads to an authority of this hub.
+    ///
+    /// - commonName: of the client certificate.
+    /// - endsAt: when the first of its certificates runs out.
+    case trusted(commonName: String, endsAt: WallInstant)
+    /// What is wrong with it and what to do, without the device's name: it follows "the certificate of {device}".
+    case refused(String)
+}
+
 /// Somebody whom the hub let in.
-public struct Principal: Sendable, Equatable {
+public struct Principal: Sendable {
     /// How the proof was made; the raw value is IoT Hub's word in `iothub-connection-auth-method`.
-    public enum AuthType: String, Sendable { case sas, x509Certificate }
+    public enum AuthType: String, Sendable { case sas, x509Certificate, x509CertificateAuthority }
     /// Whose key made it; the raw value is IoT Hub's word.
     public enum Scope: String, Sendable { case hub, device, module }
+
+    /// By what it was let in, so that it can be asked later whether that is still good.
+    public enum Proof: Sendable {
+        case policyKey(Secret, policy: String)
+        case key(Secret)
+        case thumbprint(Thumbprint)
+        case chain
+    }
 
     public let identity: HubIdentity
     public let generationID: String
     public let authType: AuthType
     public let scope: Scope
-    /// The end of the token; the connection must not live longer. `nil` with a certificate.
+    public let proof: Proof
+    /// The end of the token or of the first certificate of a chain; the connection must not live longer. `nil` with a
+    /// thumbprint.
     public let expiresAt: WallInstant?
-
-    public init(
-        identity: HubIdentity, generationID: String, authType: AuthType, scope: Scope, expiresAt: WallInstant?
-    ) {
-        self.identity = identity
-        self.generationID = generationID
-        self.authType = authType
-        self.scope = scope
-        self.expiresAt = expiresAt
-    }
 }
 
-public enum AuthenticationOutcome: Sendable, Equatable {
+public enum AuthenticationOutcome: Sendable {
     case accepted(Principal)
     case refused(RefusalReason)
+    /// The chain behind the client certificate decides, and it is `.unchecked`.
+    case chainUnchecked
 }
 
 /// Why a client was not let in. The client learns only "not authorised"; the sentence is for the hub's log.
@@ -70,9 +89,12 @@ public enum RefusalReason: Sendable, Equatable {
     case policyLacksRight(HubIdentity, policy: String)
     case wrongPolicyKey(HubIdentity, policy: String)
     case needsCertificate(HubIdentity)
+    case needsAuthorityCertificate(HubIdentity)
     case needsToken(HubIdentity)
     case unknownCertificate(HubIdentity, sha256: String?)
-    case authoritiesNotSupported(HubIdentity)
+    /// The finding's own words.
+    case chainRefused(HubIdentity, problem: String)
+    case otherCommonName(HubIdentity, commonName: String)
     case cannotConnect(HubIdentity)
 
     /// What is wrong, and what to do.
@@ -106,14 +128,18 @@ public enum RefusalReason: Sendable, Equatable {
         case .needsCertificate(let id):
             "\(id) sent a token, but is registered with certificate thumbprints; give it its certificate or change its "
                 + "authentication to sas"
+        case .needsAuthorityCertificate(let id):
+            "\(id) sent a token, but is registered for certificates of an authority; give it its certificate or change its "
+                + "authentication to sas"
         case .needsToken(let id):
             "\(id) sent a certificate and no token, but is registered with symmetric keys; give it its connection string "
                 + "or register the thumbprint"
         case .unknownCertificate(let id, let sha256):
             "the certificate of \(id) has neither registered thumbprint; its SHA-256 is \(sha256?.uppercased() ?? "unknown")"
-        case .authoritiesNotSupported(let id):
-            "\(id) is registered for certificates of an authority, which this hub does not check yet; register the "
-                + "thumbprint of its certificate instead"
+        case .chainRefused(let id, let problem): "the certificate of \(id) \(problem)"
+        case .otherCommonName(let id, let commonName):
+            "the certificate of \(id) has the common name '\(commonName.prefix(256))'; its authority has to issue one whose "
+                + "common name is '\(id)'"
         case .cannotConnect(let id): "\(id) is registered without any authentication; give it keys or a thumbprint"
         }
     }

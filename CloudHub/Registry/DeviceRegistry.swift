@@ -25,6 +25,7 @@ public final class DeviceRegistry: Sendable {
     private let store: any RegistryStore
     private let index: Mutex<RegistryIndex>
     private let observers = Mutex<[@Sendable (HubIdentity, AccessLoss) -> Void]>([])
+    private let enabledObservers = Mutex<[@Sendable (DeviceID) -> Void]>([])
 
     /// Loads everything; makes the five shared access policies on the first start. Call it off the event loops.
     ///
@@ -71,6 +72,16 @@ public final class DeviceRegistry: Sendable {
     /// The gateway that speaks for the device; `nil` when none does.
     public func gateway(of child: DeviceID) -> DeviceID? { index.withLock { $0.gateway(of: child) } }
 
+    /// As `gateway(of:)`, and whether the child itself is enabled, by one lookup.
+    public func parentage(of child: DeviceID) -> (gateway: DeviceID, isEnabled: Bool)? {
+        index.withLock { index in index.gateway(of: child).map { ($0, index.isEnabled(child)) } }
+    }
+
+    /// The gateway through which the device is reached; `nil` when there is none, or when the device is disabled.
+    public func reachingGateway(of child: DeviceID) -> DeviceID? {
+        parentage(of: child).flatMap { $0.isEnabled ? $0.gateway : nil }
+    }
+
     /// The devices that this gateway speaks for, by id; empty when it is no gateway.
     public func children(of gateway: DeviceID) -> [DeviceID] {
         index.withLock { $0.children(of: gateway) }.sorted()
@@ -112,6 +123,11 @@ public final class DeviceRegistry: Sendable {
     /// after the change is durable. Observers live as long as the registry.
     public func onAccessLost(_ observer: @escaping @Sendable (HubIdentity, AccessLoss) -> Void) {
         observers.withLock { $0.append(observer) }
+    }
+
+    /// Calls `observer` whenever a disabled device was enabled; else as `onAccessLost`.
+    public func onEnabled(_ observer: @escaping @Sendable (DeviceID) -> Void) {
+        enabledObservers.withLock { $0.append(observer) }
     }
 
     func entry(_ id: DeviceID) -> DeviceEntry? { index.withLock { $0.entries[id] } }
@@ -226,6 +242,9 @@ public final class DeviceRegistry: Sendable {
                 index.withLock { $0.replace(before, with: after) }
                 outcome.entry.withLock { $0 = after }
                 tellOfLosses(before, after)
+                if let after, before?.device.status == .disabled, after.device.status == .enabled {
+                    for observer in enabledObservers.withLock({ $0 }) { observer(after.device.id) }
+                }
             }
         } catch let error as HubError {
             throw error

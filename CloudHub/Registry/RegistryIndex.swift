@@ -27,6 +27,8 @@ struct RegistryIndex {
         entries[child].flatMap { Self.scopeAbove($0.device) }.flatMap { gatewayByScope[$0] }
     }
 
+    func isEnabled(_ device: DeviceID) -> Bool { entries[device]?.device.status == .enabled }
+
     func children(of gateway: DeviceID) -> Set<DeviceID> {
         guard let device = entries[gateway]?.device, device.capabilities.iotEdge, let scope = device.deviceScope else {
             return []

@@ -58,9 +58,7 @@ extension ServiceAPI {
     func putModule(_ id: String, of device: DeviceID, _ call: ServiceCall) async throws(HubError) -> ServiceAnswer {
         guard let who = HubIdentity(device, module: id) else { throw HubError(.argumentInvalid, "no module id") }
         let body = try DeviceBody(parsing: try call.json(), for: who)
-        let draft = ModuleDraft(
-            device: device, id: id, authentication: try body.authentication.map(AuthenticationDraft.init),
-            managedBy: body.managedBy)
+        let draft = try ModuleDraft(body, id)
         guard let condition = call.ifMatch else { return try answer(try await registry.create(draft), in: device) }
         return try answer(try await registry.update(draft, on: WriteCondition(condition)), in: device)
     }
@@ -141,6 +139,14 @@ extension DeviceDraft {
         authentication = try body.authentication.map(AuthenticationDraft.init)
         deviceScope = body.deviceScope
         parentScopes = body.parentScopes
+    }
+}
+
+extension ModuleDraft {
+    init(_ body: DeviceBody, _ id: String) throws(HubError) {
+        self.init(
+            device: body.identity.device, id: id, authentication: try body.authentication.map(AuthenticationDraft.init),
+            managedBy: body.managedBy)
     }
 }
 

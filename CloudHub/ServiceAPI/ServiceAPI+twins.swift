@@ -73,24 +73,42 @@ extension ServiceAPI {
 
     /// `nil` when the item is about the twin only.
     private static func operation(_ item: BulkDeviceBody) throws(HubError) -> BulkOperation? {
-        guard item.device.identity.module == nil else {
-            throw HubError(.invalidOperation, "modules are not taken in bulk; create them one by one")
-        }
-        let id = item.device.identity.device
-        let condition = item.device.etag.flatMap { ETagCondition(header: $0) }.map(WriteCondition.init)
+        var condition = WriteCondition.exists
         switch item.mode {
-        case .create: return .create(try DeviceDraft(item.device))
-        case .update: return .update(try DeviceDraft(item.device), .exists)
-        case .createOrUpdate: return .createOrUpdate(try DeviceDraft(item.device))
-        case .delete: return .delete(id, .exists)
         case .updateTwin, .updateTwinIfMatchETag: return nil
-        case .updateIfMatchETag, .createOrUpdateIfMatchETag:
-            guard let condition else { throw HubError(.argumentNull, "importMode \(item.mode.rawValue) needs eTag") }
-            let draft = try DeviceDraft(item.device)
-            return item.mode == .updateIfMatchETag ? .update(draft, condition) : .createOrUpdate(draft, condition)
-        case .deleteIfMatchETag:
-            guard let condition else { throw HubError(.argumentNull, "importMode \(item.mode.rawValue) needs eTag") }
-            return .delete(id, condition)
+        case .updateIfMatchETag, .createOrUpdateIfMatchETag, .deleteIfMatchETag:
+            guard let etag = item.device.etag.flatMap({ ETagCondition(header: $0) }) else {
+                throw HubError(.argumentNull, "importMode \(item.mode.rawValue) needs eTag")
+            }
+            condition = WriteCondition(etag)
+        case .create, .update, .createOrUpdate, .delete: break
+        }
+        guard let module = item.device.identity.module else { return try operation(item, condition) }
+        return try operation(item, onModule: module, condition)
+    }
+
+    private static func operation(
+        _ item: BulkDeviceBody, _ condition: WriteCondition
+    ) throws(HubError) -> BulkOperation? {
+        switch item.mode {
+        case .create: .create(try DeviceDraft(item.device))
+        case .update, .updateIfMatchETag: .update(try DeviceDraft(item.device), condition)
+        case .createOrUpdate, .createOrUpdateIfMatchETag: .createOrUpdate(try DeviceDraft(item.device), condition)
+        case .delete, .deleteIfMatchETag: .delete(item.device.identity.device, condition)
+        case .updateTwin, .updateTwinIfMatchETag: nil
+        }
+    }
+
+    private static func operation(
+        _ item: BulkDeviceBody, onModule id: String, _ condition: WriteCondition
+    ) throws(HubError) -> BulkOperation? {
+        switch item.mode {
+        case .create: .createModule(try ModuleDraft(item.device, id))
+        case .update, .updateIfMatchETag: .updateModule(try ModuleDraft(item.device, id), condition)
+        case .createOrUpdate, .createOrUpdateIfMatchETag:
+            .createOrUpdateModule(try ModuleDraft(item.device, id), condition)
+        case .delete, .deleteIfMatchETag: .deleteModule(id, of: item.device.identity.device, condition)
+        case .updateTwin, .updateTwinIfMatchETag: nil
         }
     }
 }

@@ -58,8 +58,10 @@ public final class ServiceDesk: Sendable {
 
     public func close() throws { try store.close() }
 
-    /// Copies the database into a new file while the desk goes on.
-    public func backup(to path: String) throws { try store.backup(to: path) }
+    /// Whether rows can be stored now: writes to `desk.sqlite` without changing anything.
+    ///
+    /// - Throws: what SQLite says.
+    public func checkWritable() async throws { try await store.checkWritable() }
 
     /// Ends every bearer token that was given out, as a revoked session does.
     public func forgetTokens() { issuer.forgetTokens() }

@@ -24,7 +24,7 @@ public final class ConnectedDevices: Sendable {
     private let state = Mutex(State())
     private let gatewayOf: @Sendable (DeviceID) -> DeviceID?
 
-    /// - Parameter gatewayOf: the gateway that may speak for a child, or `nil`; called outside the lock.
+    /// - Parameter gatewayOf: the gateway through which a child is reached, or `nil`; called outside the lock.
     public init(gatewayOf: @escaping @Sendable (DeviceID) -> DeviceID?) { self.gatewayOf = gatewayOf }
 
     /// The link that reaches `target`: its own, or, for a device without one, its gateway's.

@@ -5,7 +5,7 @@ public import Primitives
 ///
 /// Every function is called on the connection's event loop and must not block. A `reply` may be called on any thread,
 /// exactly once. `who` is the identity that the operation is about: a child, when its gateway spoke for it. That the
-/// child is the gateway's own is checked by the implementation (404 or dropped when it is not).
+/// child is the gateway's own, and enabled, is checked by the caller.
 public protocol DeviceServices: Sendable {
     func twinRequested(_ who: HubIdentity, reply: @escaping @Sendable (TwinAnswer) -> Void)
     func reportedPatched(

@@ -10,20 +10,21 @@ public enum DisconnectReason: Hashable, Sendable {
     case takenOver
     /// The SAS token that opened the connection has run out.
     case tokenExpired
+    /// The certificate that opened the connection, or one above it, has run out.
+    case certificateExpired
     case deviceDisabled
     case deviceRemoved
     /// Its keys or thumbprints were changed.
     case credentialsChanged
+    /// The authority that its certificate comes from was taken out of the hub.
+    case authorityRemoved
+    /// Its certificate, or one above it, is in a revocation list.
+    case certificateRevoked
     /// The bytes or the packets broke MQTT 3.1.1; the sentence says how.
     case protocolViolation(String)
     /// Well-formed, but nothing that an IoT Hub takes; the sentence says what.
     case refused(String)
-    /// It read so slowly that what waits for it passed the limit.
-    case tooSlow
     case hubStopping
-
-    /// Whether the will is withheld: only a DISCONNECT does that. Source: MQTT 3.1.1 section 3.1.2.5.
-    public var isClean: Bool { self == .leftByItself }
 
     /// What is wrong, and what to do where something can be done.
     public var sentence: String {
@@ -33,12 +34,14 @@ public enum DisconnectReason: Hashable, Sendable {
         case .keepAliveExpired: "nothing was heard for one and a half times the keep-alive"
         case .takenOver: "the same identity connected again; use one connection per device identity"
         case .tokenExpired: "the SAS token expired; the device must connect with a new one"
+        case .certificateExpired: "the device's certificate ran out; give it a new one"
         case .deviceDisabled: "the device was disabled in the registry"
         case .deviceRemoved: "the device was removed from the registry"
         case .credentialsChanged: "the device's credentials were changed"
+        case .authorityRemoved: "the authority of the device's certificate was removed from the hub"
+        case .certificateRevoked: "the device's certificate was revoked by its authority"
         case .protocolViolation(let what): "the device broke the MQTT protocol: \(what)"
         case .refused(let what): "the device asked for something this hub does not take: \(what)"
-        case .tooSlow: "the device does not read what is sent to it"
         case .hubStopping: "the hub is stopping"
         }
     }
@@ -51,12 +54,14 @@ public enum DisconnectReason: Hashable, Sendable {
         case .keepAliveExpired: "keep_alive"
         case .takenOver: "taken_over"
         case .tokenExpired: "token_expired"
+        case .certificateExpired: "certificate_expired"
         case .deviceDisabled: "disabled"
         case .deviceRemoved: "removed"
         case .credentialsChanged: "credentials_changed"
+        case .authorityRemoved: "authority_removed"
+        case .certificateRevoked: "certificate_revoked"
         case .protocolViolation: "protocol"
         case .refused: "refused"
-        case .tooSlow: "too_slow"
         case .hubStopping: "stopping"
         }
     }

@@ -1,5 +1,5 @@
 internal import Outbox
-internal import Primitives
+public import Primitives
 
 /// The tables of the file, and how an older file becomes the current one.
 enum OutboxSchema {
@@ -88,4 +88,9 @@ enum OutboxSchema {
             try connection.execute("PRAGMA synchronous = OFF", doing: doing)
         }
     }
+}
+
+extension PlantedBug {
+    /// The gateway's outbox commits, but the disk is not told to keep it.
+    public static var agentCommitsWithoutSync: PlantedBug { PlantedBug("agentCommitsWithoutSync") }
 }

@@ -280,3 +280,10 @@ private struct CoreTurn {
         state = output.state ?? state
     }
 }
+
+extension PlantedBug {
+    /// The gateway acknowledges to the local broker before the outbox has the reading.
+    static var agentAcknowledgesBeforeDurable: PlantedBug { PlantedBug("agentAcknowledgesBeforeDurable") }
+    /// The gateway starts with an empty rule state, as if no fault were open.
+    static var agentForgetsRuleState: PlantedBug { PlantedBug("agentForgetsRuleState") }
+}

@@ -43,10 +43,18 @@ enum EdgeAgentCommand {
         }
     }
 
+    #if DEBUG
+        private static let plantedBugs: [PlantedBug] = [
+            .agentForgetsWhenSent, .agentAcknowledgesBeforeDurable, .agentCommitsWithoutSync, .agentForgetsRuleState,
+        ]
+    #endif
+
     private static func run(_ options: OptionValues) throws(ExitStatus) {
         #if DEBUG
-            if let bug = getenv("FIELDLINE_PLANTED_BUG"), !PlantedBug.plant(String(cString: bug)) {
-                Terminal.error("edge-agent: FIELDLINE_PLANTED_BUG names no planted bug")
+            if let bug = getenv("FIELDLINE_PLANTED_BUG"),
+                let problem = PlantedBug.plant(String(cString: bug), of: plantedBugs)
+            {
+                Terminal.error("edge-agent: FIELDLINE_PLANTED_BUG: \(problem)")
                 throw .wrongCall
             }
         #endif

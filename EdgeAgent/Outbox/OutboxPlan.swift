@@ -71,7 +71,7 @@ public struct OutboxEviction: Sendable, Equatable {
     /// Everything that is dropped, rising, neighbours joined.
     public private(set) var dropped: [Run] = []
     /// How the stored bytes change.
-    public private(set) var bytesDelta: Int
+    private(set) var bytesDelta: Int
 
     /// Decides: oldest stored readings, then the commit's own readings from the oldest on, then oldest stored faults.
     ///

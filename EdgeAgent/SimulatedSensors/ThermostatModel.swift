@@ -6,7 +6,6 @@ import Primitives
 /// - Stuck: it climbs `heatingRate` a second up to `hottest`. A closed relay (the emergency cut-off) stops the climb and
 ///   lets it sink no lower than `heldAt`, because the contact is still hot. Only a reset frees the contact.
 struct ThermostatModel: Equatable {
-    static let ambient = 19.0
     static let hottest = 95.0
     static let heldAt = 74.0
     static let setPointRange = 5.0...35.0

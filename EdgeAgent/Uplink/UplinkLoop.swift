@@ -5,7 +5,7 @@ internal import HubTransport
 internal import Logging
 internal import MQTTClient
 internal import Outbox
-internal import Primitives
+public import Primitives
 internal import Telemetry
 
 /// The uplink's thread: waits, asks the machines, performs, flushes once per turn.
@@ -290,4 +290,9 @@ final class UplinkLoop {
 enum KnownTime {
     /// 2026-11-01: this program did not exist before.
     static let build = WallInstant(milliseconds: 1_793_491_200_000)
+}
+
+extension PlantedBug {
+    /// The gateway deletes what it has sent, without waiting for the acknowledgement.
+    public static var agentForgetsWhenSent: PlantedBug { PlantedBug("agentForgetsWhenSent") }
 }

@@ -186,7 +186,7 @@ public final class ConfigSection {
         optionalDuration(key, in: range) ?? fallback
     }
 
-    public func optionalDuration(_ key: String, in range: ClosedRange<Duration>) -> Duration? {
+    private func optionalDuration(_ key: String, in range: ClosedRange<Duration>) -> Duration? {
         let bounds = "\(DurationText.format(range.lowerBound)) to \(DurationText.format(range.upperBound))"
         return optional(key, expected: "a duration with its unit, such as \"90s\" or \"1h30m\", from \(bounds)") {
             text in

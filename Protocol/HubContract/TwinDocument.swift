@@ -25,7 +25,7 @@ public struct TwinDocument: Hashable, Sendable {
     /// Rises with every accepted write to any section; begins at 1.
     public private(set) var version: Int64 = 1
     /// Rises with every write by the service; the ETag is made of it, so a device's reports break no conditional write.
-    public private(set) var serviceVersion: Int64 = 1
+    private(set) var serviceVersion: Int64 = 1
     /// The Plug and Play model that the device announced at its last connect.
     public var modelID: String?
 
@@ -144,8 +144,7 @@ public struct TwinDocument: Hashable, Sendable {
         if let properties, !properties.isNull, properties.objectValue == nil {
             throw HubError(.argumentInvalid, "'properties' is not a JSON object")
         }
-        let present = { (value: JSONValue?) in value.flatMap { $0.isNull ? nil : $0 } }
-        return (present(object["tags"]), present(properties?["desired"]))
+        return (object["tags"]?.unlessNull, properties?["desired"]?.unlessNull)
     }
 
     /// The section's object, without the `$metadata` and `$version` that a read twin carries back.

@@ -32,13 +32,14 @@ extension JSONValue {
     public var text: String { String(decoding: serialized(), as: UTF8.self) }
 
     public var isNull: Bool { self == .null }
+    /// Itself, and nothing at all when it is `null`.
+    public var unlessNull: JSONValue? { isNull ? .none : .some(self) }
     /// The text when this is a string.
     public var stringValue: String? { if case .string(let text) = self { text } else { nil } }
     /// The number when it is whole and fits.
     public var int64Value: Int64? { if case .number(let number) = self { number.int64 } else { nil } }
     /// The number as the nearest double.
     public var doubleValue: Double? { if case .number(let number) = self { number.double } else { nil } }
-    public var numberValue: JSONNumber? { if case .number(let number) = self { number } else { nil } }
     public var boolValue: Bool? { if case .bool(let flag) = self { flag } else { nil } }
     public var arrayValue: [JSONValue]? { if case .array(let elements) = self { elements } else { nil } }
     public var objectValue: JSONObject? { if case .object(let object) = self { object } else { nil } }

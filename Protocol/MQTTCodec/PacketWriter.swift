@@ -2,12 +2,6 @@ public import NIOCore
 
 /// The packets that are written in masses, without making a `Packet` first.
 public enum PacketWriter {
-    /// Appends one PUBACK for each identifier, in the given order: four bytes each, one check for room.
-    public static func writePubAcks(_ ids: some Collection<PacketID>, into buffer: inout ByteBuffer) {
-        buffer.reserveCapacity(minimumWritableBytes: 4 * ids.count)
-        for id in ids { buffer.writeAcknowledgement(.pubAck, id) }
-    }
-
     /// Appends one PUBACK.
     public static func writePubAck(_ id: PacketID, into buffer: inout ByteBuffer) {
         buffer.writeAcknowledgement(.pubAck, id)

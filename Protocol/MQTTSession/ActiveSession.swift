@@ -160,11 +160,5 @@ struct ActiveSession: ~Copyable {
         }
     }
 
-    mutating func redeliveryRequested(_ id: PacketID, _ qos: QoS) -> ServerSession.SendAction {
-        switch qos {
-        case .atMostOnce: .send(.atMostOnce)
-        case .atLeastOnce: window.reserve(id, qos) ? .send(.atLeastOnce(id)) : .windowFull
-        case .exactlyOnce: window.reserve(id, qos) ? .send(.exactlyOnce(id)) : .windowFull
-        }
-    }
+    mutating func sendAbandoned(_ id: PacketID) { window.release(id) }
 }

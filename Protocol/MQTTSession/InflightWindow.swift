@@ -47,13 +47,8 @@ public struct InflightWindow: Sendable {
         return id
     }
 
-    /// Takes this very identifier, for a message that an earlier connection sent and nobody acknowledged
-    /// (section 4.4). `false` when the window is full or the identifier is held.
-    public mutating func reserve(_ id: PacketID, _ qos: QoS) -> Bool {
-        guard !isFull, !entries.contains(where: { $0.id == id }) else { return false }
-        entries.append((id, Self.firstStage(qos)))
-        return true
-    }
+    /// Frees the identifier of a message that was never sent.
+    public mutating func release(_ id: PacketID) { entries.removeAll { $0.id == id } }
 
     public mutating func pubAckReceived(_ id: PacketID) -> Outcome {
         completed(id, in: .awaitingPubAck)

@@ -231,11 +231,8 @@ public struct ServerSession: ~Copyable {
         active?.sendRequested(qos) ?? .notConnected
     }
 
-    /// The shell sends a message again that an earlier connection sent under this identifier and the client did not
-    /// acknowledge (section 4.4). Do it before any `sendRequested`.
-    public mutating func redeliveryRequested(_ id: PacketID, _ qos: QoS) -> SendAction {
-        active?.redeliveryRequested(id, qos) ?? .notConnected
-    }
+    /// The message that `sendRequested` gave this identifier to was not sent: its place is free again.
+    public mutating func sendAbandoned(_ id: PacketID) { active?.sendAbandoned(id) }
 
     // MARK: Helpers
 

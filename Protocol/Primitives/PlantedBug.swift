@@ -1,34 +1,40 @@
 import Synchronization
 
 /// A bug that a test plants in a debug build, to show that the test would notice it. A release build has none of them.
-public enum PlantedBug: String, CaseIterable, Sendable {
-    /// The hub's log commits, but the disk is not told to keep it.
-    case hubCommitsWithoutSync
-    /// The hub acknowledges when it has received, not when it has stored.
-    case hubAcknowledgesBeforeCommit
-    /// The hub stores what it has already.
-    case hubKeepsRepeats
-    /// The gateway deletes what it has sent, without waiting for the acknowledgement.
-    case agentForgetsWhenSent
-    /// The gateway acknowledges to the local broker before the outbox has the reading.
-    case agentAcknowledgesBeforeDurable
-    /// The gateway's outbox commits, but the disk is not told to keep it.
-    case agentCommitsWithoutSync
-    /// The gateway starts with an empty rule state, as if no fault were open.
-    case agentForgetsRuleState
-
+///
+/// Each room names its own bugs, beside the code that they break, and its program plants one at its start:
+///
+///     extension PlantedBug {
+///         /// What has been sent is deleted without waiting for the acknowledgement.
+///         public static var agentForgetsWhenSent: PlantedBug { PlantedBug("agentForgetsWhenSent") }
+///     }
+///     if PlantedBug.agentForgetsWhenSent.isPlanted { … }
+public struct PlantedBug: Sendable {
     #if DEBUG
-        private static let planted = Mutex<PlantedBug?>(nil)
+        public let name: String
+        private static let planted = Mutex<String?>(nil)
 
-        /// Plants the bug of that name; `false` when there is none. Called once, before anything else runs.
-        public static func plant(_ name: String) -> Bool {
-            guard let bug = PlantedBug(rawValue: name) else { return false }
-            planted.withLock { $0 = bug }
-            return true
+        /// - Parameter name: unique in its program.
+        public init(_ name: StaticString) { self.name = name.description }
+
+        public var isPlanted: Bool { Self.planted.withLock { $0 == name } }
+
+        /// Plants the bug of that name. Called once, before anything else runs.
+        ///
+        /// - Parameter known: all bugs of the program.
+        /// - Returns: `nil` when it is planted, else what is wrong, with the names that there are.
+        public static func plant(_ name: String, of known: [PlantedBug]) -> String? {
+            guard known.contains(where: { $0.name == name }) else {
+                return "there is no planted bug '\(name)'; there are \(known.map(\.name).joined(separator: ", "))"
+            }
+            planted.withLock { $0 = name }
+            return nil
         }
-
-        public var isPlanted: Bool { Self.planted.withLock { $0 == self } }
     #else
-        public var isPlanted: Bool { false }
+        /// Keeps nothing, so that not even the name is in the program.
+        @inlinable public init(_: StaticString) {}
+
+        /// Known to the compiler in every room, which then leaves the branch out.
+        @inlinable public var isPlanted: Bool { false }
     #endif
 }

@@ -9,8 +9,6 @@ public enum QuarantineCode: String, Sendable, CaseIterable {
     case childNotInScope
     /// The device is disabled in the registry.
     case deviceDisabled
-    /// The hub refuses it for a limit of its own.
-    case limitExceeded
     case other
 }
 

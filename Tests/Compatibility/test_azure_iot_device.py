@@ -83,7 +83,7 @@ def test_cloud_to_device(hub, client):
         arrived.set()
     client.on_message_received = on_message
     hub.stage.hub_command(
-        "device", "send", DEVICE, "--body", "hello", "--message-id", "c-1", "--property", "colour=dark red")
+        "device", "send", DEVICE, "hello", "--message-id", "c-1", "--property", "colour=dark red")
     assert arrived.wait(15), "the message did not arrive"
     assert seen[0].data == b"hello"
     assert seen[0].message_id == "c-1"

@@ -1,5 +1,6 @@
 """A stream of readings whose every value is known, and the comparison with what arrived."""
 
+import contextlib
 import json
 import threading
 
@@ -24,6 +25,7 @@ class Publisher:
         self.breaches = 0
         self._acknowledged_count = 0
         self._stop = threading.Event()
+        self._hold, self._held, self._go_on = threading.Event(), threading.Event(), threading.Event()
         self._client = mqtt.Client(client_id="ledger", clean_session=True, protocol=mqtt.MQTTv311)
         self._client.max_inflight_messages_set(200)
         self._client.on_publish = self._acknowledged
@@ -45,6 +47,22 @@ class Publisher:
             body = json.dumps({"n": number, "level": level})
             self._client.publish(f"plant/{DEVICE}/state", body, qos=1)
             self.sent = number
+            if place == self.period * 3 // 4 and self._hold.is_set():
+                self._held.set()
+                self._go_on.wait()
+
+    @contextlib.contextmanager
+    def held_in_breach(self):
+        """Publishes nothing inside the block, which begins in the middle of a breach."""
+        self._held.clear()
+        self._go_on.clear()
+        self._hold.set()
+        try:
+            wait_until("the middle of a breach", self._held.is_set, 30)
+            yield
+        finally:
+            self._hold.clear()
+            self._go_on.set()
 
     def finish(self):
         """Ends with a quiet level, so that every fault is cleared, and waits for the broker's acknowledgements."""

@@ -203,6 +203,30 @@ def test_the_subscription_to_another_device_is_refused_and_the_connection_lives_
     device.close()
 
 
+# -- what is missing
+
+
+def test_a_hole_in_a_gateways_records_is_said_on_its_page_until_it_is_filled_or_declared(hub, bystander):
+    hub.create("gw-holes", "--gateway")
+    gateway = hub.connect("gw-holes")
+    browser = Browser(f"http://127.0.0.1:{hub.process.http}")
+    assert browser.open_link(hub.stage.hub_command("sign-in", data=hub.process.data))
+
+    def send(first, count, **more):
+        records = [reading(first + place, "gw-holes", f"{place}.5") for place in range(count)]
+        batch = {"v": 1, "epoch": "00000000000000aa", "runs": [[str(first), str(count)]], "records": records, **more}
+        gateway.acknowledged(gateway.publish(batch, bag=f"$.ct={BATCH_TYPE}&$.ce=utf-8"))
+        return browser.missing()
+
+    assert send(1, 2) == []
+    assert send(6, 1) == [
+        "3 records of this gateway are missing. They come by themselves; if not, see the gateway&#39;s log."]
+    assert send(3, 2) == [
+        "1 record of this gateway is missing. It comes by itself; if it does not, see the gateway&#39;s log."]
+    assert send(7, 1, dropped=[["5", "1"]]) == []
+    gateway.close()
+
+
 # -- who speaks for whom
 
 FOREIGN = ("'their-child' is no child of gateway 'gw-ours'; make it one in the hub's registry, or remove the sensor from "
@@ -386,6 +410,10 @@ def health(hub):
             return error.code, error.read().decode().splitlines()
 
 
+def health_of(hub, part):
+    return next(line for line in health(hub)[1] if line.split(":")[0].split()[1] == part)
+
+
 def failed_commits(hub):
     with urllib.request.urlopen(f"http://127.0.0.1:{hub.process.http}/metrics", timeout=10) as answer:
         return float(re.search(r"^fieldline_log_failed_commits_total (.+)$", answer.read().decode(), re.M).group(1))
@@ -502,6 +530,12 @@ def test_with_a_full_disk_the_twin_and_the_desk_refuse_and_an_open_alert_goes_on
         assert len(browser.commands(alert)) == written
         over = device.publish({"temperature": 20}, bag=JSON_BAG)
         assert browser.alerts() == [(alert, title)]
+        for part, file in ("registry", "hub.sqlite"), ("desk", "desk.sqlite"):
+            # What looks after them takes the last page or two that a larger write found too little.
+            wait_until(f"the trouble of {file}", lambda: health_of(hub, part).startswith("trouble"), 60, every=0.5)
+            assert re.fullmatch(
+                rf"trouble {part}: could not (store anything|commit a group of \d+ writes) in {file}: the disk is full; "
+                "free some space, the hub resumes by itself", health_of(hub, part))
 
         disk.free()
         device.acknowledged(over)
@@ -514,6 +548,7 @@ def test_with_a_full_disk_the_twin_and_the_desk_refuse_and_an_open_alert_goes_on
         ((second, _),) = wait_until("the next alert", browser.alerts)
         browser.send_command(second, "Notification", message="there is room again")
         assert len(browser.commands(second)) == 1
+        wait_until("a well hub", lambda: health(hub)[0] == 200)
         assert hub.process.stop() == 0
 
 

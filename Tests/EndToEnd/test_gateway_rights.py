@@ -1,13 +1,15 @@
 """What a gateway may ask of the hub for its children, and that a device that fell silent is noticed."""
 
+import itertools
 import json
 import time
+import urllib.error
 import urllib.request
 from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clients import ACCEPTED, PUBLISH, HubUnderTest, RawDevice, device_token, same, trusting
+from clients import ACCEPTED, BATCH_TYPE, PUBLISH, HubUnderTest, RawDevice, device_token, same, trusting
 from sas import service_token
 from stage import Stage, wait_until
 
@@ -25,11 +27,11 @@ class ServedHub(HubUnderTest):
         self._policy = stage.hub_command("connection-string")
         self._caller = ThreadPoolExecutor(1)
 
-    def rest(self, method, path, body=None):
+    def rest(self, method, path, body=None, **headers):
         request = urllib.request.Request(
             f"https://localhost:{self.process.https}{path}?api-version=2021-04-12", method=method,
             data=None if body is None else json.dumps(body).encode(),
-            headers={"Authorization": service_token(self._policy), "Content-Type": "application/json"})
+            headers={"Authorization": service_token(self._policy), "Content-Type": "application/json", **headers})
         with urllib.request.urlopen(request, timeout=20, context=trusting(self.process)) as answer:
             return json.load(answer)
 
@@ -40,6 +42,13 @@ class ServedHub(HubUnderTest):
         """Calls the method; the answer comes as a future."""
         call = {"methodName": method, "payload": payload, "responseTimeoutInSeconds": 15}
         return self._caller.submit(self.rest, "POST", f"/twins/{name}/methods", call)
+
+    def switch(self, name, status):
+        """Enables or disables the device; done when the future is."""
+        def change():
+            device = self.rest("GET", f"/devices/{name}")
+            assert self.rest("PUT", f"/devices/{name}", device | {"status": status}, **{"If-Match": '"*"'})["status"] == status
+        return self._caller.submit(change)
 
 
 @pytest.fixture(scope="module")
@@ -111,11 +120,11 @@ def test_another_gateway_gets_nothing_of_a_child_whatever_it_subscribed(hub, gat
     theirs = hub.connect("gw-theirs")
     for filter in ("$fieldline/+/devices/+/messages/devicebound/#", "$fieldline/our-child/devices/our-child/messages/devicebound/#"):
         theirs.subscribe(filter, qos=0)
-    hub.stage.hub_command("device", "send", "our-child", "--body", "for our child")
+    hub.stage.hub_command("device", "send", "our-child", "for our child")
     topic, body = gateway.message()
     assert topic.startswith("$fieldline/our-child/devices/our-child/messages/devicebound/")
     assert body == b"for our child"
-    hub.stage.hub_command("device", "send", "their-child", "--body", "for their child")
+    hub.stage.hub_command("device", "send", "their-child", "for their child")
     topic, body = theirs.message()
     assert topic.startswith("$fieldline/their-child/devices/their-child/messages/devicebound/")
     assert body == b"for their child"
@@ -148,6 +157,87 @@ def test_telemetry_in_the_name_of_a_foreign_child_is_quarantined_and_that_of_an_
     same(hub.log("records were quarantined", "device=gw-ours"),
          f"{TIME} warning mqtt: device=gw-ours reason='their-child' is no child of gateway 'gw-ours'; make it one in the hub's "
          "registry, or remove the sensor from the gateway's configuration records=1 [Listeners] records were quarantined")
+
+
+# -- a child that is disabled
+
+DISABLED = ("'switched' is disabled in the hub's registry; enable it there, or remove the sensor from the gateway's "
+            "configuration")
+
+
+class BatchStream:
+    """Batches of a gateway, each with a reading of the switched child and one of another."""
+
+    def __init__(self, gateway, epoch):
+        self._gateway, self._epoch, self._next = gateway, epoch, itertools.count(1)
+
+    def send(self):
+        """One batch, to its acknowledgement; the sequence of the switched child's reading."""
+        first, second = next(self._next), next(self._next)
+        records = [{"seq": str(sequence), "device": device, "metric": "temperature", "value": "21.5",
+                    "time": "2026-11-21T08:53:00.250Z"} for sequence, device in [(first, "switched"), (second, "our-child")]]
+        batch = {"v": 1, "epoch": self._epoch, "runs": [[str(first), "2"]], "records": records}
+        self._gateway.acknowledged(self._gateway.publish(batch, bag=f"$.ct={BATCH_TYPE}&$.ce=utf-8"))
+        return first
+
+    def refused(self):
+        """The sequence of the one record that the next receipt names."""
+        topic, body = self._gateway.message()
+        assert topic == "$fieldline/receipts"
+        receipt = json.loads(body)
+        (entry,) = receipt["entries"]
+        assert (receipt["epoch"], entry["code"], entry["reason"]) == (self._epoch, "deviceDisabled", DISABLED)
+        assert entry["run"][1] == "1"
+        return int(entry["run"][0])
+
+    def kept(self, hub):
+        """The sequences in the log, by device."""
+        bodies = [body for body in hub.bodies("gw-ours") if isinstance(body, dict) and body.get("epoch") == self._epoch]
+        records = [record for body in bodies for record in body["records"]]
+        return {device: [int(record["seq"]) for record in records if record["device"] == device]
+                for device in ("switched", "our-child")}
+
+
+def test_a_child_that_is_disabled_while_its_gateway_streams_is_silenced_until_it_is_enabled_again(hub, gateway):
+    hub.create("switched", "--parent", "gw-ours")
+    gateway.subscribe("$fieldline/receipts", qos=0)
+    stream = BatchStream(gateway, "00000000000000d1")
+    sent = [stream.send()]
+    switched = hub.switch("switched", "disabled")
+    while not switched.done():
+        sent.append(stream.send())
+    switched.result()
+    wait_until("a reading of the disabled child to be refused", lambda: gateway.has(PUBLISH) or sent.append(stream.send()))
+    begin = stream.refused()
+    late = stream.send()
+    for sequence in (number for number in [*sent, late] if number > begin):
+        assert stream.refused() == sequence
+    assert not gateway.has(PUBLISH)
+
+    gateway.acknowledged(gateway.publish({"n": 1}, topic="$fieldline/switched/devices/switched/messages/events/"))
+    assert asks(gateway, "switched", "$iothub/twin/GET/?$rid=4") == ("$fieldline/switched/$iothub/twin/res/401/?$rid=4", b"")
+    same(hub.log("a gateway asked for a child that is disabled"),
+         f"{TIME} warning mqtt: child=switched gateway=gw-ours [Listeners] a gateway asked for a child that is disabled; "
+         "enable it in the registry, or remove it from the gateway")
+    hub.stage.hub_command("device", "send", "switched", "while it was disabled")
+    with pytest.raises(urllib.error.HTTPError) as error:
+        hub.invoke("switched", "Reset", {}).result(20)
+    assert (error.value.code, error.value.headers["iothub-errorcode"]) == (404, "DeviceNotOnline")
+    assert not gateway.has(PUBLISH)
+
+    hub.switch("switched", "enabled").result(20)
+    topic, body = gateway.message()
+    assert topic.startswith("$fieldline/switched/devices/switched/messages/devicebound/")
+    assert body == b"while it was disabled"
+    last = stream.send()
+    gateway.acknowledged(gateway.publish({"n": 2}, topic="$fieldline/switched/devices/switched/messages/events/"))
+    topic, _ = asks(gateway, "switched", "$iothub/twin/GET/?$rid=5")
+    assert topic == "$fieldline/switched/$iothub/twin/res/200/?$rid=5"
+    assert not gateway.has(PUBLISH)
+    kept = stream.kept(hub)
+    assert kept["switched"] == [number for number in sent if number < begin] + [last]
+    assert kept["our-child"] == [number + 1 for number in [*sent, late, last]]
+    assert hub.bodies("switched") == [{"n": 2}]
 
 
 @pytest.mark.parametrize("filter", [
@@ -226,7 +316,7 @@ def test_a_persistent_session_keeps_its_subscriptions_through_silence(hub):
     assert device.code == ACCEPTED
     device.subscribe("devices/keeps/messages/devicebound/#", qos=0)
     assert device.is_closed()
-    hub.stage.hub_command("device", "send", "keeps", "--body", "while it was away")
+    hub.stage.hub_command("device", "send", "keeps", "while it was away")
     device = RawDevice(hub.process, "keeps")
     device.login(device_token(hub.stage.device_string("keeps")), clean=False)
     assert device.session_present

@@ -12,6 +12,32 @@ from stage import Stage
 CHROMIUM = shutil.which("chromium") or "/usr/bin/chromium"
 
 
+# Every text whose colour stands out too little from what is behind it. Source: WCAG 2.2, 1.4.3, level AA.
+FAINT = """() => {
+    const numbers = colour => colour.match(/[0-9.]+/g).map(Number);
+    const light = colour => numbers(colour).slice(0, 3).map(part => part / 255)
+        .map(part => part <= 0.04045 ? part / 12.92 : ((part + 0.055) / 1.055) ** 2.4)
+        .reduce((sum, part, place) => sum + part * [0.2126, 0.7152, 0.0722][place], 0);
+    const behind = element => {
+        for (let at = element; at; at = at.parentElement) {
+            const colour = getComputedStyle(at).backgroundColor, alpha = numbers(colour)[3];
+            if (alpha === undefined || alpha === 1) return colour;
+        }
+        return matchMedia("(prefers-color-scheme: dark)").matches ? "rgb(0, 0, 0)" : "rgb(255, 255, 255)";
+    };
+    const faint = [], walker = document.createTreeWalker(document.body, NodeFilter.SHOW_TEXT);
+    for (let node = walker.nextNode(); node; node = walker.nextNode()) {
+        const element = node.parentElement, style = getComputedStyle(element), text = node.data.trim();
+        if (!text || !element.checkVisibility() || ["SCRIPT", "STYLE"].includes(element.tagName)) continue;
+        const size = parseFloat(style.fontSize), isLarge = size >= 24 || (size >= 18.66 && style.fontWeight >= 700);
+        const [over, under] = [light(style.color), light(behind(element))].sort((a, b) => b - a);
+        const contrast = (over + 0.05) / (under + 0.05);
+        if (contrast < (isLarge ? 3 : 4.5)) faint.push(`${contrast.toFixed(2)}: ${text.slice(0, 40)}`);
+    }
+    return faint;
+}"""
+
+
 @pytest.fixture(scope="module")
 def site(programs, tmp_path_factory):
     with Stage(programs, tmp_path_factory.mktemp("pages")) as stage:
@@ -42,6 +68,13 @@ class Watched:
     def fits(self):
         width = self.page.evaluate("[document.documentElement.scrollWidth, document.documentElement.clientWidth]")
         assert width[0] <= width[1], f"{self.page.url} is {width[0]} wide on a screen of {width[1]}"
+
+    def is_readable(self):
+        assert self.page.evaluate(FAINT) == [], self.page.url
+
+    def forget_statuses(self):
+        """Chromium itself remarks on every status from 400 on; nothing else may be remarked."""
+        self.complaints = [text for text in self.complaints if "Failed to load resource" not in text]
 
     def close(self):
         self.context.close()
@@ -95,6 +128,28 @@ def test_a_person_sees_the_fault_sends_the_reset_and_sees_it_obeyed(site, chromi
     seen.close()
 
 
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_text_stands_out_from_what_is_behind_it(site, chromium, scheme):
+    seen = Watched(chromium, base_of(site), viewport={"width": 390, "height": 800}, color_scheme=scheme)
+    page = seen.page
+    page.goto("/")
+    seen.is_readable()
+    page.goto(site.new_link())
+    expect(page.locator("[data-device]").first).to_be_visible()
+    seen.is_readable()
+    page.goto("/alerts")
+    seen.is_readable()
+    page.locator("[data-alert] a").first.click()
+    expect(page.locator("[data-state]").first).to_be_visible()
+    seen.is_readable()
+    # And the check can fail.
+    page.evaluate("""() => { const title = document.querySelector("h1"); title.style.color = "#888";
+        title.style.backgroundColor = "#777"; }""")
+    assert page.evaluate(FAINT) != []
+    seen.forget_statuses()
+    seen.close()
+
+
 def test_a_pulled_meter_is_said_on_its_card_and_taken_back(site, chromium):
     seen = Watched(chromium, base_of(site), viewport={"width": 1280, "height": 800}, color_scheme="dark")
     page = seen.page
@@ -136,10 +191,9 @@ def test_wrong_input_and_a_used_link_say_what_to_do(site, chromium):
     page.get_by_role("link", name="Back to the alert").click()
     page.get_by_role("button", name="Sign out").click()
     expect(page.get_by_role("heading", name="Sign in")).to_be_visible()
-    # Chromium itself remarks on every status from 400 on; nothing else may be remarked.
     page.goto(link)
     expect(page.get_by_role("heading", name="This link does not work any more")).to_be_visible()
     page.goto("/nothing")
     expect(page.get_by_text("There is nothing at this address.")).to_be_visible()
-    seen.complaints = [text for text in seen.complaints if "Failed to load resource" not in text]
+    seen.forget_statuses()
     seen.close()

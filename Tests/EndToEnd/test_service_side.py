@@ -97,7 +97,7 @@ def listens(hub):
 
 def nothing_but(hub, device, marker):
     """Whatever was on its way came before this message of ours, which the device is sent now."""
-    hub.stage.hub_command("device", "send", "thermostat-1", "--body", marker, data=hub.process.data)
+    hub.stage.hub_command("device", "send", "thermostat-1", marker, data=hub.process.data)
     topic, body = device.message()
     assert topic.startswith("devices/thermostat-1/messages/devicebound/"), topic
     assert body.decode() == marker

@@ -82,6 +82,8 @@ public struct QueueEnd: Sendable, Equatable {
         case expired
         /// It was handed over as often as the hub tries, and never acknowledged.
         case givenUp
+        /// The device took it and said that it does not want it.
+        case rejected
         /// Somebody emptied the queue, or removed the device.
         case removed
     }

@@ -151,6 +151,7 @@ public enum CommandMachine {
                 .error, "expired: the device did not come for \(method) within its time limit and did not get it")
         case (.removed, 0):
             failed("it was taken out of the device's queue before the device got it", method: method)
+        case (.rejected, _): failed("the device rejected the message", method: method)
         case (.expired, _), (.removed, _), (.givenUp, _):
             CommandVerdict(
                 .error,

@@ -6,7 +6,9 @@ import Primitives
 struct DeviceCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "device", abstract: "The devices of the hub.",
-        subcommands: [Create.self, List.self, Show.self, Delete.self, Send.self])
+        subcommands: [
+            Create.self, List.self, Show.self, Delete.self, Send.self, Queue.self, Feedback.self,
+        ])
 
     private static let columns = ["id", "status", "authentication", "gateway", "parent", "connected"]
 
@@ -19,32 +21,19 @@ struct DeviceCommand: AsyncParsableCommand {
         var gateway = false
         @Option(help: ArgumentHelp("The gateway that speaks for this device.", valueName: "id"))
         var parent: String?
-        @Option(
-            help: ArgumentHelp(
-                "SHA-1 or SHA-256 thumbprint of the device's own certificate, in place of keys.", valueName: "hex"))
-        var thumbprint: String?
-        @Option(
-            help: ArgumentHelp(
-                "A second thumbprint that is good as well, so that the certificate can be exchanged.",
-                valueName: "hex"))
-        var secondaryThumbprint: String?
+        @OptionGroup var proof: ProofOptions
         @Option(help: "How to print it.")
         var output = OutputFormat.table
 
         func validate() throws {
             if gateway, parent != nil { throw ValidationError("A gateway has no parent: give --gateway or --parent.") }
-            if secondaryThumbprint != nil, thumbprint == nil {
-                throw ValidationError("--secondary-thumbprint needs --thumbprint.")
-            }
         }
 
         func run() async throws {
             var arguments: JSONObject = ["id": .string(id), "gateway": .bool(gateway)]
             if let parent { arguments["parent"] = .string(parent) }
-            if let thumbprint { arguments["thumbprint"] = .string(thumbprint) }
-            if let secondaryThumbprint { arguments["secondaryThumbprint"] = .string(secondaryThumbprint) }
             Printer(format: output).one(
-                try await HubCall(directory: common.directory).result("device.create", arguments))
+                try await HubCall(directory: common.directory).result("device.create", proof.added(to: arguments)))
         }
     }
 
@@ -85,38 +74,6 @@ struct DeviceCommand: AsyncParsableCommand {
         func run() async throws {
             _ = try await HubCall(directory: common.directory).result("device.delete", ["id": .string(id)])
             StandardStream.output("deleted \(id)")
-        }
-    }
-
-    struct Send: AsyncParsableCommand {
-        static let configuration = CommandConfiguration(
-            abstract: "Queues a cloud-to-device message; it waits for the device until it expires.")
-        @OptionGroup var common: CommonOptions
-        @Argument(help: "The device's id.")
-        var id: String
-        @Option(help: ArgumentHelp("The message's text.", valueName: "text"))
-        var body = ""
-        @Option(help: ArgumentHelp("The message id; made when left out.", valueName: "id"))
-        var messageID: String?
-        @Option(help: ArgumentHelp("An application property; may be given often.", valueName: "name=value"))
-        var property: [String] = []
-        @Option(help: "Seconds until the message expires, 1 to 172800.")
-        var seconds = 3600
-
-        func validate() throws {
-            guard (1...172_800).contains(seconds) else {
-                throw ValidationError("--seconds is \(seconds); it must be 1 to 172800 (two days).")
-            }
-        }
-
-        func run() async throws {
-            var arguments: JSONObject = [
-                "id": .string(id), "body": .string(body), "seconds": .number(JSONNumber(Int64(seconds))),
-                "properties": .array(property.map(JSONValue.string)),
-            ]
-            if let messageID { arguments["messageID"] = .string(messageID) }
-            Printer(format: .table).one(
-                try await HubCall(directory: common.directory).result("device.send", arguments))
         }
     }
 }

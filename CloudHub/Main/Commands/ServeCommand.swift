@@ -1,8 +1,10 @@
 import ArgumentParser
 import Glibc
 import HubConfig
+import Listeners
 import Logging
 import Primitives
+import SQLiteHubStore
 
 /// `cloud-hub serve`
 struct ServeCommand: AsyncParsableCommand {
@@ -38,8 +40,10 @@ struct ServeCommand: AsyncParsableCommand {
 
     func run() async throws {
         #if DEBUG
-            if let bug = getenv("FIELDLINE_PLANTED_BUG"), !PlantedBug.plant(String(cString: bug)) {
-                throw CommandFailure.wrongCall("FIELDLINE_PLANTED_BUG names no planted bug")
+            if let bug = getenv("FIELDLINE_PLANTED_BUG"),
+                let problem = PlantedBug.plant(String(cString: bug), of: Self.plantedBugs)
+            {
+                throw CommandFailure.wrongCall("FIELDLINE_PLANTED_BUG: \(problem)")
             }
         #endif
         let settings = try ServeSettings.read(self)
@@ -56,4 +60,10 @@ struct ServeCommand: AsyncParsableCommand {
         defer { withExtendedLifetime(lock) {} }
         try await HubServer.run(settings)
     }
+
+    #if DEBUG
+        private static let plantedBugs: [PlantedBug] = [
+            .hubAcknowledgesBeforeCommit, .hubCommitsWithoutSync, .hubKeepsRepeats,
+        ]
+    #endif
 }

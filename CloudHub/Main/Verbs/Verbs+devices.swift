@@ -21,20 +21,8 @@ extension Verbs {
             parent = record
         }
         var draft = DeviceDraft(id: id, isGateway: request.isSet("gateway"), parent: parent)
-        if let primary = try thumbprint(request, "thumbprint") {
-            draft.authentication = .selfSigned(
-                primary: primary, secondary: try thumbprint(request, "secondaryThumbprint"))
-        }
+        draft.authentication = try proof(request)
         return row(try await registry.create(draft))
-    }
-
-    private func thumbprint(_ request: ControlRequest, _ argument: String) throws -> Thumbprint? {
-        guard let text = request.text(argument) else { return nil }
-        guard let thumbprint = Thumbprint(text) else {
-            throw ControlError(
-                "'\(text)' is no thumbprint: 40 (SHA-1) or 64 (SHA-256) hexadecimal digits", .wrongCall)
-        }
-        return thumbprint
     }
 
     func listDevices(_ request: ControlRequest) -> JSONValue { .array(registry.list().map(row)) }
@@ -47,6 +35,8 @@ extension Verbs {
         shown["generationId"] = .string(record.generationID)
         shown["etag"] = .string(record.etag)
         shown["created"] = .string(record.createdAt.description)
+        let modules = registry.modules(of: id) ?? []
+        if !modules.isEmpty { shown["modules"] = .array(modules.map { row($0, of: id) }) }
         if let latest = running?.live.latest(of: id) {
             shown["lastHeard"] = .string(latest.lastHeard.description)
             let metrics = latest.metrics.sorted { $0.key < $1.key }
@@ -61,25 +51,6 @@ extension Verbs {
         guard registry.device(id) != nil else { throw noDevice(id) }
         try await registry.delete(id)
         return ["id": .string(id.text), "deleted": true]
-    }
-
-    /// Queues one cloud-to-device message; it waits for the device until it expires.
-    func sendToDevice(_ request: ControlRequest) async throws -> JSONValue {
-        let id = try deviceID(request)
-        let hub = try hub(request)
-        guard registry.device(id) != nil else { throw noDevice(id) }
-        var bag = PropertyBag()
-        for pair in request.arguments["properties"]?.arrayValue ?? [] {
-            let parts = (pair.stringValue ?? "").split(separator: "=", maxSplits: 1).map(String.init)
-            guard parts.count == 2 else {
-                throw ControlError("a property is written name=value, not '\(pair.stringValue ?? "")'", .wrongCall)
-            }
-            bag.append(parts[0], parts[1])
-        }
-        let lifetime = request.arguments["seconds"]?.int64Value ?? 3600
-        return try await MessageSender(devices: hub.devices, now: SystemTime.wall).send(
-            to: HubIdentity(device: id), bag: bag, messageID: request.text("messageID"),
-            payload: Array((request.text("body") ?? "").utf8), lifetime: .seconds(lifetime))
     }
 
     func connectionString(_ request: ControlRequest) throws -> JSONValue {
@@ -112,7 +83,7 @@ extension Verbs {
         return ["text": .string(string.text(revealingKey: true)), "warning": .null]
     }
 
-    private func noDevice(_ id: DeviceID) -> ControlError {
+    func noDevice(_ id: DeviceID) -> ControlError {
         ControlError("device \(id) is not registered; 'cloud-hub device list' shows which are")
     }
 

@@ -17,12 +17,6 @@ final class DeskStore: Sendable {
 
     func close() throws { try pool.close() }
 
-    func backup(to path: String) throws {
-        let copy = try DatabaseQueue(path: path)
-        try pool.backup(to: copy)
-        try copy.close()
-    }
-
     // MARK: - Reading
 
     func row(_ id: UniqueID, in table: Table) async throws -> Row? {
@@ -106,6 +100,14 @@ final class DeskStore: Sendable {
                 throw DataverseError.versionMismatch
             case .none, .present, .version: return (try writer.update(current, body), false)
             }
+        }
+    }
+
+    /// Writes a page that changes nothing and waits until the disk has it.
+    func checkWritable() async throws {
+        try await pool.write { database in
+            let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+            try database.execute(sql: "PRAGMA user_version = \(version)")
         }
     }
 

@@ -60,4 +60,35 @@ extension HubSchema {
                 SELECT token, device, messageID, 'purged', deliveries FROM c2d WHERE device = OLD.id AND wantsOutcome;
             END;
             """)
+
+    /// Locks of messages that were received over HTTPS, and what senders are told of the ends of theirs.
+    static let queueMigration = Migration(
+        "locks and feedback of cloud-to-device messages",
+        sql: """
+            ALTER TABLE c2d ADD COLUMN enqueued INTEGER NOT NULL DEFAULT 0;
+            ALTER TABLE c2d ADD COLUMN ack TEXT NOT NULL DEFAULT 'none';
+            ALTER TABLE c2d ADD COLUMN generation TEXT NOT NULL DEFAULT '';
+            ALTER TABLE c2d ADD COLUMN lock TEXT;
+            ALTER TABLE c2d ADD COLUMN lockedUntil INTEGER;
+            CREATE INDEX c2d_by_lock ON c2d (lockedUntil) WHERE lockedUntil IS NOT NULL;
+            CREATE TABLE c2d_feedback (
+                sequence INTEGER PRIMARY KEY AUTOINCREMENT,
+                device TEXT NOT NULL,
+                generation TEXT NOT NULL,
+                messageID TEXT NOT NULL,
+                kind TEXT NOT NULL,
+                at INTEGER NOT NULL,
+                lock TEXT,
+                lockedUntil INTEGER
+            ) STRICT;
+            CREATE INDEX c2d_feedback_by_lock ON c2d_feedback (lock) WHERE lock IS NOT NULL;
+            DROP TRIGGER c2d_purged_with_its_device;
+            CREATE TRIGGER c2d_purged_with_its_device BEFORE DELETE ON device BEGIN
+                INSERT INTO c2d_outcome (token, device, messageID, kind, deliveries)
+                SELECT token, device, messageID, 'purged', deliveries FROM c2d WHERE device = OLD.id AND wantsOutcome;
+                INSERT INTO c2d_feedback (device, generation, messageID, kind, at)
+                SELECT device, generation, messageID, 'purged', CAST(strftime('%s', 'now') AS INTEGER) * 1000
+                FROM c2d WHERE device = OLD.id AND ack IN ('negative', 'full');
+            END;
+            """)
 }

@@ -88,25 +88,14 @@ public final class HubDatabase: Sendable {
         }
     }
 
-    /// The number of writes that wait for the writer now.
-    public var waitingWrites: Int { queue.withLock { $0.waiting.count } }
-
-    /// Copies the database as it is now into a new file (mode 0600) while readers and the writer go on.
+    /// Writes a page that changes nothing and waits until the disk has it, so that a full, read-only or failing disk is
+    /// found before somebody's write meets it.
     ///
-    /// - Throws: `.fileAccess` when the target exists or cannot be made; what was written of it is removed.
-    public func backup(to target: String) throws {
-        guard access(target, F_OK) != 0 else { throw error(.fileAccess, doing: "back up to a file that exists") }
-        do {
-            try Self.makePrivate(target)
-            var configuration = Configuration()
-            configuration.journalMode = .default
-            let copy = try DatabaseQueue(path: target, configuration: configuration)
-            try pool.backup(to: copy)
-            try copy.close()
-            try Self.sync(target)
-        } catch {
-            unlink(target)
-            throw HubStoreError.wrapping(error, doing: "back up", which: file)
+    /// - Throws: `HubStoreError`, which says what to do.
+    public func checkWritable() async throws {
+        try await write { database in
+            let version = try Int.fetchOne(database, sql: "PRAGMA user_version") ?? 0
+            try database.execute(sql: "PRAGMA user_version = \(version)")
         }
     }
 
@@ -195,13 +184,6 @@ public final class HubDatabase: Sendable {
         }
         defer { Glibc.close(descriptor) }
         guard fchmod(descriptor, 0o600) == 0 else { throw DatabaseError(resultCode: .SQLITE_PERM) }
-    }
-
-    private static func sync(_ path: String) throws {
-        let descriptor = open(path, O_RDONLY | O_CLOEXEC)
-        guard descriptor >= 0 else { throw DatabaseError(resultCode: .SQLITE_CANTOPEN) }
-        defer { Glibc.close(descriptor) }
-        guard fsync(descriptor) == 0 else { throw DatabaseError(resultCode: .SQLITE_IOERR) }
     }
 }
 

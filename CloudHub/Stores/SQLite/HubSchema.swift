@@ -9,5 +9,6 @@ public enum HubSchema {
         SQLiteConnectorStore.migration,
         deliveriesMigration,
         SQLiteFaultStore.aliasMigration,
+        queueMigration,
     ]
 }

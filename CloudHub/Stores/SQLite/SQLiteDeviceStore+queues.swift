@@ -5,13 +5,13 @@ import HubContract
 public import Primitives
 
 extension SQLiteDeviceStore {
-    public func loadQueues() throws -> (counts: [DeviceID: Int], firstExpiry: WallInstant?) {
+    public func loadQueues() throws -> QueueSummary {
         try database.read { database in
             let rows = try Row.fetchAll(database, sql: "SELECT device, count(*) AS waiting FROM c2d GROUP BY device")
             let counts = rows.reduce(into: [DeviceID: Int]()) { counts, row in
                 if let device = DeviceID(row["device"] as String) { counts[device] = row["waiting"] }
             }
-            return (counts, try Self.firstExpiry(database))
+            return QueueSummary(counts: counts, nextDue: try QueueRows.nextDue(database))
         }
     }
 
@@ -29,66 +29,128 @@ extension SQLiteDeviceStore {
                 }
                 try database.execute(
                     sql: """
-                        INSERT INTO c2d (device, token, messageID, bag, payload, expires, deliveries, wantsOutcome)
-                        VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                        INSERT INTO c2d
+                            (device, token, messageID, bag, payload, expires, deliveries, wantsOutcome, enqueued, ack,
+                             generation)
+                        VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
                         """,
                     arguments: [
                         device.text, message.token.description, message.messageID, message.bagText,
                         Data(message.payload), message.expiresAt.milliseconds, message.deliveries,
-                        message.wantsOutcome,
+                        message.wantsOutcome, message.enqueuedAt.milliseconds, message.ack.rawValue,
+                        message.generationID,
                     ])
             }, completion: completion)
     }
 
     public func takeForDelivery(
-        _ device: DeviceID, now: WallInstant, deliveriesMax: Int,
+        _ device: DeviceID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>?,
         completion: @escaping @Sendable (Result<(messages: [QueuedMessage], ended: [C2DOutcome]), any Error>) -> Void
     ) {
         database.write(
             { database in
-                var ended = try Self.end(
-                    .expired, "device = ? AND expires <= ?", [device.text, now.milliseconds], in: database)
-                ended += try Self.end(
-                    .deliveryCountExceeded, "device = ? AND deliveries >= ?", [device.text, deliveriesMax], in: database
-                )
-                let rows = try Row.fetchAll(
-                    database, sql: "SELECT * FROM c2d WHERE device = ? ORDER BY sequence", arguments: [device.text])
-                if !rows.isEmpty {
-                    try database.execute(
-                        sql: "UPDATE c2d SET deliveries = deliveries + 1 WHERE device = ?", arguments: [device.text])
-                }
-                return (try rows.map(Self.message), ended)
+                guard let tokens = underWay() else { return ([], []) }
+                let (rows, ended) = try QueueRows.takeable(of: device, except: tokens, at: moment, in: database)
+                for row in rows { try QueueRows.countDelivery(row, in: database) }
+                return (try rows.map { try QueueRows.waiting($0, delivered: 1).message }, ended)
             }, completion: completion)
     }
 
     public func complete(
-        _ token: UniqueID, of device: DeviceID,
+        _ token: UniqueID, of device: DeviceID, now: WallInstant,
         completion: @escaping @Sendable (Result<C2DOutcome?, any Error>) -> Void
     ) {
         database.write(
             { database in
-                try Self.end(.completed, "token = ? AND device = ?", [token.description, device.text], in: database)
-                    .first
+                try QueueRows.end(
+                    .completed, "token = ? AND device = ?", [token.description, device.text], at: now, in: database
+                ).first
             }, completion: completion)
     }
 
-    public func expire(now: WallInstant) async throws -> (ended: [C2DOutcome], next: WallInstant?) {
+    public func receive(
+        _ device: DeviceID, lock: UniqueID, at moment: QueueMoment, underWay: @escaping @Sendable () -> Set<UniqueID>
+    ) async throws -> (message: WaitingMessage?, ended: [C2DOutcome]) {
         try await database.write { database in
-            let ended = try Self.end(.expired, "expires <= ?", [now.milliseconds], in: database)
-            return (ended, try Self.firstExpiry(database))
+            let (rows, ended) = try QueueRows.takeable(of: device, except: underWay(), at: moment, in: database)
+            guard let row = rows.first else { return (nil, ended) }
+            let end = moment.now + moment.lockTime
+            try QueueRows.countDelivery(row, in: database)
+            try database.execute(
+                sql: "UPDATE c2d SET lock = ?, lockedUntil = ? WHERE sequence = ?",
+                arguments: [lock.description, end.milliseconds, row["sequence"] as Int64])
+            return (try QueueRows.waiting(row, delivered: 1, lockedUntil: end), ended)
         }
     }
 
-    public func purge(_ device: DeviceID) async throws -> [C2DOutcome] {
-        try await database.write { try Self.end(.purged, "device = ?", [device.text], in: $0) }
+    public func settle(
+        _ lock: UniqueID, of device: DeviceID, as settlement: C2DSettlement, at moment: QueueMoment
+    ) async throws -> SettledMessage? {
+        let held = "lock = ? AND device = ? AND lockedUntil > ? AND expires > ?"
+        let now = moment.now
+        let arguments: StatementArguments = [lock.description, device.text, now.milliseconds, now.milliseconds]
+        return try await database.write { database in
+            let kind: C2DOutcome.Kind
+            switch settlement {
+            case .completed: kind = .completed
+            case .rejected: kind = .rejected
+            case .abandoned:
+                let spent = try QueueRows.end(
+                    .deliveryCountExceeded, held + " AND deliveries >= ?", arguments + [moment.deliveriesMax], at: now,
+                    in: database)
+                if let outcome = spent.first { return .ended(outcome) }
+                try database.execute(
+                    sql: "UPDATE c2d SET lock = NULL, lockedUntil = NULL WHERE \(held)", arguments: arguments)
+                return database.changesCount > 0 ? .waitsAgain : nil
+            }
+            return try QueueRows.end(kind, held, arguments, at: now, in: database).first.map { .ended($0) }
+        }
     }
+
+    public func sweep(at moment: QueueMoment) async throws -> QueueSweep {
+        let now = moment.now.milliseconds
+        return try await database.write { database in
+            var ended = try QueueRows.end(.expired, "expires <= ?", [now], at: moment.now, in: database)
+            ended += try QueueRows.end(
+                .deliveryCountExceeded, "lockedUntil <= ? AND deliveries >= ?", [now, moment.deliveriesMax],
+                at: moment.now, in: database)
+            let unlocked = try String.fetchSet(
+                database,
+                sql: "UPDATE c2d SET lock = NULL, lockedUntil = NULL WHERE lockedUntil <= ? RETURNING device",
+                arguments: [now])
+            return QueueSweep(
+                ended: ended, unlocked: unlocked.compactMap { DeviceID($0) },
+                nextDue: try QueueRows.nextDue(database))
+        }
+    }
+
+    public func purge(_ device: DeviceID, now: WallInstant) async throws -> [C2DOutcome] {
+        try await database.write { try QueueRows.end(.purged, "device = ?", [device.text], at: now, in: $0) }
+    }
+
+    public func waiting(for device: DeviceID) async throws -> [WaitingMessage] {
+        try await withCheckedThrowingContinuation { continuation in
+            database.read(
+                { database in
+                    try Row.fetchAll(
+                        database, sql: "SELECT * FROM c2d WHERE device = ? ORDER BY sequence", arguments: [device.text]
+                    ).map { row in
+                        let end = (row["lockedUntil"] as Int64?).map { WallInstant(milliseconds: $0) }
+                        return try QueueRows.waiting(row, lockedUntil: end)
+                    }
+                },
+                completion: { continuation.resume(with: $0) })
+        }
+    }
+
+    // MARK: - Outcomes
 
     public func storedOutcomes() async throws -> [C2DOutcome] {
         try await withCheckedThrowingContinuation { continuation in
             database.read(
                 { database in
                     try Row.fetchAll(database, sql: "SELECT * FROM c2d_outcome ORDER BY sequence").map {
-                        try Self.outcome($0, C2DOutcome.Kind(rawValue: $0["kind"]), isStored: true)
+                        try QueueRows.outcome($0, C2DOutcome.Kind(rawValue: $0["kind"]), isStored: true)
                     }
                 },
                 completion: { continuation.resume(with: $0) })
@@ -110,7 +172,7 @@ extension SQLiteDeviceStore {
                             "SELECT * FROM c2d_outcome WHERE device = ? AND messageID = ? ORDER BY sequence DESC LIMIT 1",
                         arguments: arguments)
                     return try ended.map {
-                        .ended(try Self.outcome($0, C2DOutcome.Kind(rawValue: $0["kind"]), isStored: true))
+                        .ended(try QueueRows.outcome($0, C2DOutcome.Kind(rawValue: $0["kind"]), isStored: true))
                     } ?? .unknown
                 },
                 completion: { continuation.resume(with: $0) })
@@ -125,55 +187,56 @@ extension SQLiteDeviceStore {
         }
     }
 
-    /// Takes messages out of their queues, and keeps the outcome of those that asked for it.
-    private static func end(
-        _ kind: C2DOutcome.Kind, _ condition: String, _ arguments: StatementArguments, in database: Database
-    ) throws -> [C2DOutcome] {
-        let rows = try Row.fetchAll(
-            database,
-            sql: """
-                DELETE FROM c2d WHERE \(condition)
-                RETURNING sequence, device, token, messageID, deliveries, wantsOutcome
-                """, arguments: arguments)
-        return try rows.sorted { ($0["sequence"] as Int64) < ($1["sequence"] as Int64) }.map { row in
-            let outcome = try outcome(row, kind, isStored: row["wantsOutcome"])
-            if outcome.isStored {
+    // MARK: - Feedback
+
+    public func takeFeedback(
+        most: Int, lock: UniqueID, now: WallInstant, until end: WallInstant
+    ) async throws -> [C2DFeedback] {
+        try await database.write { database in
+            let rows = try Row.fetchAll(
+                database,
+                sql: """
+                    SELECT * FROM c2d_feedback WHERE lockedUntil IS NULL OR lockedUntil <= ?
+                    ORDER BY sequence LIMIT ?
+                    """, arguments: [now.milliseconds, most])
+            for row in rows {
                 try database.execute(
-                    sql: """
-                        INSERT INTO c2d_outcome (token, device, messageID, kind, deliveries) VALUES (?, ?, ?, ?, ?)
-                        """,
-                    arguments: [
-                        outcome.token.description, outcome.device.text, outcome.messageID, outcome.kind.rawValue,
-                        outcome.deliveries,
-                    ])
+                    sql: "UPDATE c2d_feedback SET lock = ?, lockedUntil = ? WHERE sequence = ?",
+                    arguments: [lock.description, end.milliseconds, row["sequence"] as Int64])
             }
-            return outcome
+            return try rows.map(QueueRows.feedback)
         }
     }
 
-    private static func firstExpiry(_ database: Database) throws -> WallInstant? {
-        try Int64.fetchOne(database, sql: "SELECT min(expires) FROM c2d").map { WallInstant(milliseconds: $0) }
-    }
-
-    private static func message(_ row: Row) throws -> QueuedMessage {
-        guard let token = UniqueID(row["token"] as String) else { throw damaged }
-        return QueuedMessage(
-            token: token, messageID: row["messageID"], bagText: row["bag"], payload: Array(row["payload"] as Data),
-            expiresAt: WallInstant(milliseconds: row["expires"]), wantsOutcome: row["wantsOutcome"],
-            deliveries: row["deliveries"])
-    }
-
-    private static func outcome(_ row: Row, _ kind: C2DOutcome.Kind?, isStored: Bool) throws -> C2DOutcome {
-        guard let device = DeviceID(row["device"] as String), let token = UniqueID(row["token"] as String), let kind
-        else {
-            throw damaged
+    public func settleFeedback(_ lock: UniqueID, isDone: Bool, now: WallInstant) async throws -> Bool {
+        try await database.write { database in
+            let change = isDone ? "DELETE FROM c2d_feedback" : "UPDATE c2d_feedback SET lock = NULL, lockedUntil = NULL"
+            try database.execute(
+                sql: change + " WHERE lock = ? AND lockedUntil > ?", arguments: [lock.description, now.milliseconds])
+            return database.changesCount > 0
         }
-        return C2DOutcome(
-            device: device, messageID: row["messageID"], token: token, kind: kind, deliveries: row["deliveries"],
-            isStored: isStored)
     }
 
-    private static var damaged: HubStoreError {
-        HubStoreError(.damaged, doing: "read a cloud-to-device message", which: "hub.sqlite")
+    public func feedback(of device: DeviceID?, most: Int) async throws -> [C2DFeedback] {
+        try await withCheckedThrowingContinuation { continuation in
+            database.read(
+                { database in
+                    try Row.fetchAll(
+                        database,
+                        sql: """
+                            SELECT * FROM c2d_feedback WHERE ?1 IS NULL OR device = ?1
+                            ORDER BY sequence DESC LIMIT ?2
+                            """, arguments: [device?.text, most]
+                    ).map(QueueRows.feedback)
+                },
+                completion: { continuation.resume(with: $0) })
+        }
+    }
+
+    public func forgetFeedback(before time: WallInstant) async throws {
+        try await database.write { database in
+            try database.execute(
+                sql: "DELETE FROM c2d_feedback WHERE at < ?", arguments: [time.milliseconds])
+        }
     }
 }

@@ -119,8 +119,9 @@ public final class SQLiteEventLog: EventLog {
         try readers.quarantine(gateway: gateway, countMax: countMax)
     }
 
-    /// Stores what waits, then closes the file. Blocks; later appends are answered `.closed`.
+    /// Stores what waits, then closes the file. Blocks; later appends and reads are answered `.closed`.
     public func close() {
+        readers.close()
         shared.close()
         shared.waitUntilClosed()
     }

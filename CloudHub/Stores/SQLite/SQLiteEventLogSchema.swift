@@ -1,5 +1,5 @@
 import EventLog
-import Primitives
+public import Primitives
 
 /// The tables of `log.sqlite`.
 enum LogSchema {
@@ -78,4 +78,9 @@ enum LogSchema {
         if let pages = options.pageCountMax { try connection.execute("PRAGMA max_page_count = \(pages)", doing: doing) }
         return Int(try connection.integer("SELECT value FROM setting WHERE name = 'partitions'"))
     }
+}
+
+extension PlantedBug {
+    /// The hub's log commits, but the disk is not told to keep it.
+    public static var hubCommitsWithoutSync: PlantedBug { PlantedBug("hubCommitsWithoutSync") }
 }

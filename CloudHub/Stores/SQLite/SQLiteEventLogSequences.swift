@@ -1,6 +1,6 @@
 import EventLog
 import Logging
-import Primitives
+public import Primitives
 import Telemetry
 
 /// Which readings of which gateway the log has: changed in the transaction that appends them, so that a repeat is
@@ -196,4 +196,9 @@ final class LogSequences {
         let rest = parsed.removing { seen.contains($0) }
         return rest.records.isEmpty ? .drop : .replaceBody(rest.encoded())
     }
+}
+
+extension PlantedBug {
+    /// The hub stores what it has already.
+    public static var hubKeepsRepeats: PlantedBug { PlantedBug("hubKeepsRepeats") }
 }

@@ -5,15 +5,15 @@ import Glibc
 public enum SQLiteFile {
     /// Copies a database, in use or not, into a new file of mode 0600: one consistent state, synced, in one file.
     ///
-    /// - Throws: `HubStoreError`; what was written of the copy is removed.
+    /// - Throws: `HubStoreError`; what was written of the copy is removed, a file that was there before is not.
     public static func copy(from source: String, to target: String) throws {
         let name = fileName(target)
+        let descriptor = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
+        guard descriptor >= 0 else {
+            throw HubStoreError(.fileAccess, doing: "copy to a file that exists or cannot be made", which: name)
+        }
+        defer { close(descriptor) }
         do {
-            let descriptor = open(target, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC, 0o600)
-            guard descriptor >= 0 else {
-                throw HubStoreError(.fileAccess, doing: "copy to a file that exists or cannot be made", which: name)
-            }
-            defer { close(descriptor) }
             let from = try DatabaseQueue(path: source, configuration: patient)
             let to = try DatabaseQueue(path: target)
             try from.backup(to: to)

@@ -2,7 +2,6 @@ import DriverRuntime
 public import Logging
 public import Primitives
 public import SouthboundAPI
-import Synchronization
 
 /// Reads sensors that publish to a local MQTT broker, and sends them commands and actuations through it.
 ///
@@ -23,14 +22,12 @@ public final class LocalMQTTDriver: SouthboundDriver {
         public var connections: UInt64 = 0
     }
 
-    public let name: String
+    private let shell: DriverShell
     private let config: LocalMQTTConfig
-    private let clock: DriverClock
     private let logger: Logger
     private let routing: CommandRouting
     private let mailbox: Mailbox
     private let learned: LearnedDevices
-    private let thread = Mutex<OwnThread?>(nil)
 
     /// Does no I/O.
     ///
@@ -40,51 +37,31 @@ public final class LocalMQTTDriver: SouthboundDriver {
     public init(
         config: LocalMQTTConfig, clock: DriverClock, logger: Logger, learned: [DeviceID] = []
     ) throws(DriverError) {
-        if let problem = config.problems().first {
-            throw DriverError(
-                .valueNotAllowed, doing: "set up the local MQTT driver", which: config.name,
-                detail: "\(problem.key) \(problem.problem)")
-        }
-        guard let wake = WakeSignal() else {
-            throw DriverError(
-                .systemRefused, doing: "set up the local MQTT driver", which: config.name,
-                detail: "no file descriptor is left")
-        }
-        name = config.name
+        shell = try DriverShell(
+            "local MQTT driver", name: config.name,
+            problem: config.problems().first.map { "\($0.key) \($0.problem)" }, clock: clock, logger: logger)
         self.config = config
-        self.clock = clock
-        var logger = logger
-        logger[metadataKey: "driver"] = "\(config.name)"
+        var logger = shell.logger
         logger[metadataKey: "broker"] = "\(config.host):\(config.port)"
         self.logger = logger
         routing = CommandRouting(routes: config.commands)
         let configured = Set(config.topics.compactMap(\.device) + config.commands.compactMap(\.device))
         let mayLearn = config.topics.contains { $0.device == nil }
         self.learned = LearnedDevices(kept: mayLearn ? learned : [], configured: configured)
-        mailbox = Mailbox(wake: wake, knownDevices: configured.union(self.learned.devices))
+        mailbox = Mailbox(wake: shell.wake, knownDevices: configured.union(self.learned.devices))
     }
 
     public func start(into sink: any ReadingSink) throws(DriverError) {
         let config = config
-        let clock = clock
-        let logger = logger
-        let mailbox = mailbox
-        let learned = learned
         let filters = routing.answerFilters
-        let problem: DriverError.Problem? = thread.withLock { thread in
-            if mailbox.isStopping { return .stopped }
-            if thread != nil { return .alreadyStarted }
-            thread = OwnThread.run(name: "mqtt-\(name)") {
-                let link = BrokerLink(
-                    config: config, answerFilters: filters,
-                    surroundings: .init(
-                        mailbox: mailbox, sink: sink, clock: clock, logger: logger, learned: learned))
-                link.run()
-            }
-            return thread == nil ? .systemRefused : nil
+        let surroundings = BrokerLink.Surroundings(
+            mailbox: mailbox, sink: sink, clock: shell.clock, logger: logger, learned: learned)
+        try shell.start(threadName: "mqtt-\(name)") {
+            BrokerLink(config: config, answerFilters: filters, surroundings: surroundings).run()
         }
-        if let problem { throw DriverError(problem, doing: "start the local MQTT driver", which: name) }
     }
+
+    public var name: String { shell.name }
 
     /// Devices named in the configuration, and those that have been heard, also by an earlier run.
     public func serves(_ device: DeviceID) -> Bool { mailbox.knows(device) }
@@ -117,10 +94,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
     }
 
     public func command(_ command: DeviceCommand, reply: @escaping @Sendable (CommandOutcome) -> Void) {
-        guard clock.monotonic() < command.deadline else {
-            reply(.expired(reason: "the time limit had passed when the command came to the driver"))
-            return
-        }
+        guard shell.isInTime(command, reply: reply) else { return }
         do throws(CommandRouting.Refusal) {
             let publish = try routing.publish(for: command, id: mailbox.newCommandID(), driver: name)
             do throws(Mailbox.Refusal) {
@@ -138,10 +112,6 @@ public final class LocalMQTTDriver: SouthboundDriver {
 
     public func stop() {
         mailbox.stop()
-        let running = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
-        }
-        running?.join()
+        shell.stop()
     }
 }

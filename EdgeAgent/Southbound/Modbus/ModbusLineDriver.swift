@@ -2,7 +2,6 @@ import DriverRuntime
 public import Logging
 public import Primitives
 public import SouthboundAPI
-import Synchronization
 
 /// Polls the units of one Modbus line on a thread of its own, and writes their registers.
 ///
@@ -13,53 +12,37 @@ public final class ModbusLineDriver: SouthboundDriver {
     /// again, because nobody wants a relay to move an hour late.
     static let actuationTime = Duration.seconds(60)
 
-    public let name: String
+    private let shell: DriverShell
     private let config: ModbusConfig
-    private let clock: DriverClock
     private let logger: Logger
     private let planning: WritePlanning
     private let mailbox: LineMailbox
-    private let thread = Mutex<OwnThread?>(nil)
 
     /// Does no I/O.
     ///
     /// - Throws: `.valueNotAllowed` with the first of `config.problems()`; `.systemRefused` without a descriptor.
     public init(config: ModbusConfig, clock: DriverClock, logger: Logger) throws(DriverError) {
-        if let problem = config.problems().first {
-            throw DriverError(
-                .valueNotAllowed, doing: "set up the Modbus driver", which: config.name,
-                detail: "\(problem.key) \(problem.problem)")
-        }
-        guard let wake = WakeSignal() else {
-            throw DriverError(
-                .systemRefused, doing: "set up the Modbus driver", which: config.name,
-                detail: "no file descriptor is left")
-        }
-        name = config.name
+        shell = try DriverShell(
+            "Modbus driver", name: config.name,
+            problem: config.problems().first.map { "\($0.key) \($0.problem)" }, clock: clock, logger: logger)
         self.config = config
-        self.clock = clock
-        var logger = logger
-        logger[metadataKey: "driver"] = "\(config.name)"
+        var logger = shell.logger
         logger[metadataKey: "line"] = "\(config.line.address)"
         self.logger = logger
         planning = WritePlanning(units: config.units)
-        mailbox = LineMailbox(wake: wake)
+        mailbox = LineMailbox(wake: shell.wake)
     }
 
     public func start(into sink: any ReadingSink) throws(DriverError) {
         let config = config
-        let surroundings = ModbusLine.Surroundings(mailbox: mailbox, sink: sink, clock: clock, logger: logger)
-        let isStopping = mailbox.isStopping
-        let problem: DriverError.Problem? = thread.withLock { thread in
-            if isStopping { return .stopped }
-            if thread != nil { return .alreadyStarted }
-            thread = OwnThread.run(name: "modbus-\(name)") {
-                ModbusLine(config: config, surroundings: surroundings).run()
-            }
-            return thread == nil ? .systemRefused : nil
+        let surroundings = ModbusLine.Surroundings(
+            mailbox: mailbox, sink: sink, clock: shell.clock, logger: logger)
+        try shell.start(threadName: "modbus-\(name)") {
+            ModbusLine(config: config, surroundings: surroundings).run()
         }
-        if let problem { throw DriverError(problem, doing: "start the Modbus driver", which: name) }
     }
+
+    public var name: String { shell.name }
 
     public var devices: [DeviceID] { planning.units.map(\.device).sorted() }
 
@@ -75,7 +58,7 @@ public final class ModbusLineDriver: SouthboundDriver {
         }
         do throws(WritePlanning.Refusal) {
             let write = try planning.write(value, to: register, unit: unit)
-            let until = clock.monotonic() + Self.actuationTime
+            let until = shell.clock.monotonic() + Self.actuationTime
             let job = WriteJob(unit: unit, writes: [write], origin: .actuation(register: register, until: until))
             try leave(job)
         } catch {
@@ -96,10 +79,7 @@ public final class ModbusLineDriver: SouthboundDriver {
     }
 
     public func command(_ command: DeviceCommand, reply: @escaping @Sendable (CommandOutcome) -> Void) {
-        guard clock.monotonic() < command.deadline else {
-            reply(.expired(reason: "the time limit had passed when the command came to the driver"))
-            return
-        }
+        guard shell.isInTime(command, reply: reply) else { return }
         guard let unit = planning.unit(of: command.device) else {
             reply(.failed(reason: "driver \(name) has no unit for \(command.device)"))
             return
@@ -120,11 +100,7 @@ public final class ModbusLineDriver: SouthboundDriver {
 
     public func stop() {
         mailbox.stop()
-        let running = thread.withLock { thread in
-            defer { thread = nil }
-            return thread
-        }
-        running?.join()
+        shell.stop()
         while let job = mailbox.takeFirst() {
             if case .command(_, _, let reply) = job.origin {
                 reply(.failed(reason: "the gateway stopped before the command was sent"))

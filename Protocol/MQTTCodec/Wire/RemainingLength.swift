@@ -3,13 +3,4 @@
 enum RemainingLength {
     static let valueMax = 268_435_455
     static let bytesMax = 4
-
-    static func encodedBytes(of value: Int) -> Int {
-        switch value {
-        case ...127: 1
-        case ...16_383: 2
-        case ...2_097_151: 3
-        default: 4
-        }
-    }
 }

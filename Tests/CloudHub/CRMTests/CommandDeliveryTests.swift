@@ -128,6 +128,8 @@ import Testing
             how: .removed, deliveries: 0, status: "Error",
             reason: "Notify failed: it was taken out of the device's queue before the device got it"),
         Ending(
+            how: .rejected, deliveries: 1, status: "Error", reason: "Notify failed: the device rejected the message"),
+        Ending(
             how: .givenUp, deliveries: 10, status: "Error",
             reason: "unknown: the device was handed the message Notify 10 times and never acknowledged it; whether it "
                 + "obeyed is not known"),

@@ -186,20 +186,4 @@ struct ServerCertificateTests {
         }
         #expect(error?.description.hasPrefix("cannot read \(folder)/server.pem: it is no certificate in PEM") == true)
     }
-
-    @Test("thumbprints are what OpenSSL says they are")
-    func thumbprints() throws {
-        defer { try? FileManager.default.removeItem(atPath: folder) }
-        try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
-        let life = IssuedCertificate.Life(start: Self.now, end: Self.now + days(10))
-        let device = try IssuedCertificate.selfSigned(commonName: "dev-1", life: life)
-        try device.certificatePEM.write(toFile: folder + "/d.pem", atomically: true, encoding: .utf8)
-        for (option, ours) in [
-            ("-sha1", CertificateThumbprint.sha1(ofDER: device.certificateDER)),
-            ("-sha256", CertificateThumbprint.sha256(ofDER: device.certificateDER)),
-        ] {
-            let told = try openssl("x509", "-in", folder + "/d.pem", "-noout", "-fingerprint", option).text
-            #expect(told.split(separator: "=").last?.filter { $0.isHexDigit } == ours)
-        }
-    }
 }

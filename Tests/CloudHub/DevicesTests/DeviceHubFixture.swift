@@ -20,7 +20,7 @@ final class DeviceHubFixture: Sendable {
     init() async throws {
         base = try await HubFixture()
         let registry = base.registry
-        connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         hub = try await Self.hub(base, registry, connected)
         hub.onOutcome { [outcomes] in outcomes.add($0) }
     }
@@ -37,7 +37,7 @@ final class DeviceHubFixture: Sendable {
     /// A hub on the same files, as after a restart, with nobody connected.
     func restarted() async throws -> (hub: DeviceHub, connected: ConnectedDevices) {
         let registry = try await base.restarted()
-        let connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        let connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         return (try await Self.hub(base, registry, connected), connected)
     }
 
@@ -53,7 +53,11 @@ final class DeviceHubFixture: Sendable {
         _ who: HubIdentity, _ kinds: [DeviceSubscription] = DeviceSubscription.allCases,
         scope: StoredSubscription.Scope = .own
     ) -> TestLink {
-        let link = TestLink(who)
+        let registry = base.registry
+        let link = TestLink(who) {
+            guard registry.exists(who) else { return .deviceRemoved }
+            return registry.device(who.device)?.status == .disabled ? .deviceDisabled : nil
+        }
         let subscriptions = kinds.map { StoredSubscription(scope: scope, subscription: $0) }
         _ = connected.connect(link, subscriptions: Set(subscriptions))
         hub.connected(who, at: base.clock.now)
@@ -70,8 +74,14 @@ final class DeviceHubFixture: Sendable {
 final class TestLink: DeviceLink {
     let identity: HubIdentity
     let received = Recorder<(target: HubIdentity, message: DeviceBound)>()
+    private let objections: @Sendable () -> DisconnectReason?
 
-    init(_ identity: HubIdentity) { self.identity = identity }
+    init(_ identity: HubIdentity, objections: @escaping @Sendable () -> DisconnectReason? = { nil }) {
+        self.identity = identity
+        self.objections = objections
+    }
+
+    var objection: DisconnectReason? { objections() }
 
     func deliver(_ message: DeviceBound, to target: HubIdentity) { received.add((target, message)) }
 

@@ -25,16 +25,23 @@ import Testing
 
     private func outcome(
         _ token: String?, as id: String = "dev-1", host: String = "hub.example", sha1: String? = nil,
-        sha256: String? = nil
+        sha256: String? = nil, chain: ChainFinding = .unchecked
     ) throws -> AuthenticationOutcome {
         registry.authenticate(
             ConnectAttempt(
                 host: host, identity: try identity(id), password: token.map { Secret($0.utf8) }, leafSHA1: sha1,
-                leafSHA256: sha256), now: now)
+                leafSHA256: sha256, chain: chain), now: now)
     }
 
     private func sentence(_ outcome: AuthenticationOutcome) -> String? {
         if case .refused(let reason) = outcome { reason.sentence } else { nil }
+    }
+
+    private func principal(_ outcome: AuthenticationOutcome) throws -> Principal {
+        guard case .accepted(let principal) = outcome else {
+            throw HubFixture.Failure.badID("refused: \(sentence(outcome) ?? "the chain is unchecked")")
+        }
+        return principal
     }
 
     private func token(_ key: Secret, _ path: [String], host: String = "hub.example", policy: String? = nil) -> String {
@@ -47,11 +54,10 @@ import Testing
 
     @Test func eitherKeyOfTheDeviceLetsItIn() throws {
         for key in [key, try #require(device.secondaryKey)] {
-            let outcome = try outcome(token(key, ["devices", "dev-1"]))
-            let expected = Principal(
-                identity: try identity(), generationID: device.generationID, authType: .sas, scope: .device,
-                expiresAt: WallInstant(milliseconds: later * 1000))
-            #expect(outcome == .accepted(expected))
+            let principal = try principal(try outcome(token(key, ["devices", "dev-1"])))
+            #expect(principal.identity == (try identity()) && principal.generationID == device.generationID)
+            #expect(principal.authType == .sas && principal.scope == .device)
+            #expect(principal.expiresAt == WallInstant(milliseconds: later * 1000))
         }
     }
 
@@ -91,11 +97,10 @@ import Testing
         let device = try await registry.create(draft)
         let shown: [(String?, String?)] = [(Self.sha1.lowercased(), nil), (nil, Self.sha256.uppercased())]
         for (sha1, sha256) in shown {
-            let outcome = try outcome(nil, as: "cert-1", sha1: sha1, sha256: sha256)
-            let expected = Principal(
-                identity: try identity("cert-1"), generationID: device.generationID, authType: .x509Certificate,
-                scope: .device, expiresAt: nil)
-            #expect(outcome == .accepted(expected))
+            let principal = try principal(try outcome(nil, as: "cert-1", sha1: sha1, sha256: sha256))
+            #expect(principal.identity == (try identity("cert-1")) && principal.generationID == device.generationID)
+            #expect(principal.authType == .x509Certificate && principal.scope == .device)
+            #expect(principal.expiresAt == nil)
         }
         let stranger = String(repeating: "0f", count: 32)
         #expect(
@@ -200,13 +205,71 @@ import Testing
                 "mute is registered without any authentication; give it keys or a thumbprint"
             ),
             (
-                try outcome(nil, as: "chained", sha1: Self.sha1),
-                "chained is registered for certificates of an authority, which this hub does not check yet; register "
-                    + "the thumbprint of its certificate instead"
+                try outcome(token(key, ["devices", "chained"]), as: "chained"),
+                "chained sent a token, but is registered for certificates of an authority; give it its certificate or "
+                    + "change its authentication to sas"
+            ),
+            (
+                try outcome(nil, as: "chained", sha1: Self.sha1, chain: .refused("ended yesterday")),
+                "the certificate of chained ended yesterday"
+            ),
+            (
+                try outcome(
+                    nil, as: "chained", sha1: Self.sha1, chain: .trusted(commonName: "Chained", endsAt: now)),
+                "the certificate of chained has the common name 'Chained'; its authority has to issue one whose common "
+                    + "name is 'chained'"
             ),
         ]
         for (outcome, expected) in rows { #expect(sentence(outcome) == expected) }
         #expect(Set(rows.map(\.1)).count == rows.count)
+    }
+
+    @Test func chainIsAskedForOnlyWhenTheIdentityIsRegisteredForOne() async throws {
+        var draft = DeviceDraft(id: try HubFixture.id("chained"))
+        draft.authentication = .certificateAuthority
+        try await registry.create(draft)
+        guard case .chainUnchecked = try outcome(nil, as: "chained", sha1: Self.sha1) else {
+            Issue.record("decided without the chain")
+            return
+        }
+        let end = now + .seconds(60)
+        let trusted = ChainFinding.trusted(commonName: "chained", endsAt: end)
+        let principal = try principal(try outcome(nil, as: "chained", sha1: Self.sha1, chain: trusted))
+        #expect(principal.authType == .x509CertificateAuthority && principal.expiresAt == end)
+        let other = try outcome(nil, as: "dev-1", sha1: Self.sha1, chain: trusted)
+        #expect(sentence(other)?.hasPrefix("dev-1 sent a certificate and no token") == true)
+    }
+
+    @Test func onlyTheProofThatOpenedTheConnectionHasToStayGood() async throws {
+        func draft(_ authentication: AuthenticationDraft?) throws -> DeviceDraft {
+            var draft = DeviceDraft(id: try HubFixture.id("dev-1"))
+            draft.authentication = authentication
+            return draft
+        }
+        let secondary = try #require(device.secondaryKey)
+        let byPrimary = try principal(try outcome(token(key, ["devices", "dev-1"])))
+        let bySecondary = try principal(try outcome(token(secondary, ["devices", "dev-1"])))
+        let byPolicy = try principal(try outcome(policyToken("device")))
+        try await registry.update(draft(.sas(primary: secondary, secondary: key)))
+        #expect([byPrimary, bySecondary, byPolicy].map(registry.objection) == [nil, nil, nil])
+        let fresh = Secret(Array(repeating: 7, count: 32))
+        try await registry.update(draft(.sas(primary: secondary, secondary: fresh)))
+        #expect([byPrimary, bySecondary, byPolicy].map(registry.objection) == [.credentialsChanged, nil, nil])
+        try await registry.update(draft(.selfSigned(primary: Thumbprint(Self.sha1), secondary: nil)))
+        #expect([bySecondary, byPolicy].map(registry.objection) == [.credentialsChanged, nil])
+        let byThumbprint = try principal(try outcome(nil, sha1: Self.sha1))
+        try await registry.update(
+            draft(.selfSigned(primary: Thumbprint(Self.sha256), secondary: Thumbprint(Self.sha1))))
+        #expect(registry.objection(to: byThumbprint) == nil)
+        try await registry.update(draft(.certificateAuthority))
+        #expect(registry.objection(to: byThumbprint) == .credentialsChanged)
+        var off = try draft(.certificateAuthority)
+        off.status = .disabled
+        try await registry.update(off)
+        #expect(registry.objection(to: byPolicy) == .disabled)
+        try await registry.delete(device.id)
+        try await fixture.makeDevice("dev-1")
+        #expect(registry.objection(to: byPolicy) == .removed, "it is another device of the same name")
     }
 
     @Test func servicePolicyNeedsTheRightOfTheRoute() throws {

@@ -158,16 +158,26 @@ import Testing
         #expect(error.problem == .damaged)
     }
 
-    @Test func backupWhileWritingIsOneConsistentState() async throws {
+    @Test func aCopyWhileWritingIsOneConsistentState() async throws {
         for value in 0..<50 { _ = try await database.write(insert(value)) }
         let target = folder.file("copy.sqlite")
         for value in 50..<150 { database.write(insert(value)) { _ in } }
-        try database.backup(to: target)
+        try SQLiteFile.copy(from: folder.file("test.sqlite"), to: target)
         let copy = try HubDatabase(path: target, schema: Self.steps)
         let copied = try numbers(copy)
         #expect(copied.count >= 50 && Set(copied).isSubset(of: Set(0..<150)) && copied.starts(with: 0..<50))
         #expect(try FileManager.default.attributesOfItem(atPath: target)[.posixPermissions] as? Int == 0o600)
-        #expect(throws: HubStoreError.self) { try database.backup(to: target) }
+    }
+
+    @Test func aFileThatExistsIsNotCopiedOver() async throws {
+        _ = try await database.write(insert(1))
+        let target = folder.file("copy.sqlite")
+        try "somebody's own".write(toFile: target, atomically: true, encoding: .utf8)
+        let error = #expect(throws: HubStoreError.self) {
+            try SQLiteFile.copy(from: folder.file("test.sqlite"), to: target)
+        }
+        #expect(error?.problem == .fileAccess)
+        #expect(try String(contentsOfFile: target, encoding: .utf8) == "somebody's own")
     }
 
     @Test func aCopyIsOneFileThatPassesTheCheckWithoutBeingChanged() async throws {

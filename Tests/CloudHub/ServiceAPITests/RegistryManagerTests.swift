@@ -21,7 +21,7 @@ import Testing
         let fixture = try await HubFixture()
         let registry = fixture.registry
         let hub = try await DeviceHub(
-            registry: registry, connected: ConnectedDevices(gatewayOf: { registry.gateway(of: $0) }),
+            registry: registry, connected: ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) }),
             store: SQLiteDeviceStore(fixture.database), clock: { fixture.clock.now }, logger: Logger(label: "test"))
         let router = Router()
         ServiceAPI(registry: registry, devices: hub, clock: { fixture.clock.now }).addRoutes(to: router)

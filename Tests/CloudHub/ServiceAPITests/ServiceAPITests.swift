@@ -24,7 +24,7 @@ import Testing
         fixture = try await HubFixture()
         let registry = fixture.registry
         let clock = fixture.clock
-        connected = ConnectedDevices(gatewayOf: { registry.gateway(of: $0) })
+        connected = ConnectedDevices(gatewayOf: { registry.reachingGateway(of: $0) })
         hub = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(fixture.database), clock: { clock.now },
             logger: Logger(label: "test"))
@@ -300,6 +300,8 @@ private final class EchoLink: DeviceLink {
         self.identity = identity
         self.hub = hub
     }
+
+    var objection: DisconnectReason? { nil }
 
     func deliver(_ message: DeviceBound, to target: HubIdentity) {
         guard case .methodRequest(_, let rid, let payload) = message else { return }

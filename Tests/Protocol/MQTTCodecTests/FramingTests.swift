@@ -126,7 +126,7 @@ struct FramingTests {
     @Test func runOfPubAcksIsFourBytesEach() throws {
         var buffer = ByteBuffer()
         let ids = [1, 513, 65_535].compactMap { PacketID($0) }
-        PacketWriter.writePubAcks(ids, into: &buffer)
+        for id in ids { PacketWriter.writePubAck(id, into: &buffer) }
         #expect(Array(buffer.readableBytesView) == [0x40, 2, 0, 1, 0x40, 2, 2, 1, 0x40, 2, 0xFF, 0xFF])
     }
 

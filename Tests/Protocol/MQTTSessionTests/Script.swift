@@ -68,8 +68,11 @@ struct Step: Sendable {
     static func send(_ qos: QoS, _ expected: ServerSession.SendAction) -> Step {
         check("send QoS \(qos.rawValue)", expected) { $0.sendRequested(qos) }
     }
-    static func redeliver(_ packetID: PacketID, _ qos: QoS, _ expected: ServerSession.SendAction) -> Step {
-        check("redeliver \(packetID)", expected) { $0.redeliveryRequested(packetID, qos) }
+    static func abandon(_ packetID: PacketID) -> Step {
+        Step(input: "abandon \(packetID)") { session in
+            session.sendAbandoned(packetID)
+            return nil
+        }
     }
     static func reads(_ expected: Bool) -> Step {
         check("wants reading", expected) { $0.wantsReading }

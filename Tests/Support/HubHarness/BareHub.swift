@@ -27,6 +27,8 @@ public final class BareHub: Sendable {
         public var listener = MQTTListener.Configuration()
         /// Gateway by child.
         public var gateways: [DeviceID: DeviceID] = [:]
+        /// Children that are disabled.
+        public var disabled: Set<DeviceID> = []
         public var threads = 2
         public var logger = Logger(label: "bare-hub", factory: { _ in SwiftLogNoOpLogHandler() })
 
@@ -39,6 +41,7 @@ public final class BareHub: Sendable {
             WallInstant(milliseconds: Int64(Date().timeIntervalSince1970 * 1000))
         }
         let gateways = options.gateways
+        let disabled = options.disabled
         log = try SQLiteEventLog(
             path: folder + "/log.sqlite", options: options.log, logger: options.logger, now: now)
         services = HarnessServices()
@@ -51,7 +54,8 @@ public final class BareHub: Sendable {
             configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
-                intake: TelemetryIntake { gateways[$0] }, logger: options.logger, now: now),
+                intake: TelemetryIntake { child in gateways[child].map { ($0, !disabled.contains(child)) } },
+                logger: options.logger, now: now),
             group: group)
         port = try await listener.start()
     }
