@@ -1,6 +1,7 @@
 public import Connectivity
 internal import COpenSSL
 internal import DriverRuntime
+internal import Glibc
 
 /// What the connections of one gateway have in common: where the hub is, the TLS settings with the last session, and
 /// the resolver's thread. Not thread-safe: it belongs to the thread that drives its connections.
@@ -9,7 +10,15 @@ public final class HubTransport {
     let resolver = Resolver()
     private var kept: TLSContext?
 
-    public init(_ endpoint: HubEndpoint) { self.endpoint = endpoint }
+    /// Called on the thread that drives the connections. OpenSSL writes to sockets that the hub may have closed: this
+    /// thread is told so by an error, and does not hear SIGPIPE any more, which would end the program.
+    public init(_ endpoint: HubEndpoint) {
+        self.endpoint = endpoint
+        var signals = sigset_t()
+        sigemptyset(&signals)
+        sigaddset(&signals, SIGPIPE)
+        pthread_sigmask(SIG_BLOCK, &signals, nil)
+    }
 
     /// What can be known to be wrong without a connection: files that cannot be read, a key that does not fit or is not
     /// in its TPM. `nil` when all is well.
