@@ -124,6 +124,7 @@ let package = Package(
         room("HubClock", "CloudHub/HubClock", ["Primitives"]),
         room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", "ConfigText"]),
         room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Authorities", "CloudHub/Authorities", ["Primitives", x509, asn1, crypto, logging]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
         room("Sessions", "CloudHub/Sessions", ["Primitives", "HubContract", "MQTTCodec", "MQTTSession", nioCore]),
@@ -143,8 +144,8 @@ let package = Package(
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, sqlite, nioCore, logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
+                "EventLog", "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -165,8 +166,7 @@ let package = Package(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
-                "Certificates",
-                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
+                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
                 "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
                 hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
                 argumentParser,
@@ -249,6 +249,9 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests(
+            "Authorities", "Tests/CloudHub/AuthoritiesTests",
+            ["Authorities", "SQLiteHubStore", "HubTestSupport", "Primitives", x509, asn1, crypto]),
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [

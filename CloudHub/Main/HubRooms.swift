@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import AsyncHTTPClient
 import CRM
@@ -44,6 +45,8 @@ struct HubRooms: Sendable {
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
             cloudToDevice: settings.cloudToDevice, clock: SystemTime.wall, logger: Logger(label: "devices"))
+        // Many may be here: not on the store's thread.
+        stores.authorities.onLoss { [weak devices] in Task { devices?.reviewConnections() } }
         let live = LiveState(log: log)
         let desk = try ServiceDesk(
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))

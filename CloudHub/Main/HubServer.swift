@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import AsyncHTTPClient
 import CRM
@@ -125,7 +126,8 @@ struct HubServer {
         configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
         let registry = stores.registry
         let dependencies = MQTTDependencies(
-            authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
+            authority: RegistryAuthority(registry: registry, authorities: stores.authorities), services: rooms.devices,
+            connected: rooms.connected,
             eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
@@ -151,7 +153,8 @@ struct HubServer {
         let rooms = rooms
         let directory = settings.directory
         let verbs = Verbs(
-            directory: directory, address: address, registry: stores.registry, database: stores.database,
+            directory: directory, address: address, registry: stores.registry, authorities: stores.authorities,
+            database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
                 rules: settings.ruleTable,
@@ -195,6 +198,7 @@ struct HubServer {
                 logger.warning("the connector does not run: faults wait, and no command reaches a device")
             }
             group.addTask { await rooms.devices.run() }
+            group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }
