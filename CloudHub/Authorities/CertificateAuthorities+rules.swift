@@ -6,7 +6,8 @@ import X509
 extension CertificateAuthorities {
     static func check(_ name: String) throws(AuthorityError) {
         let isGood = name.unicodeScalars.allSatisfy {
-            $0.isASCII && ($0.properties.isAlphabetic || $0.properties.numericType != nil || "-._".unicodeScalars.contains($0))
+            $0.isASCII
+                && ($0.properties.isAlphabetic || $0.properties.numericType != nil || "-._".unicodeScalars.contains($0))
         }
         guard isGood, (1...64).contains(name.utf8.count) else {
             throw AuthorityError("an authority's name has 1 to 64 ASCII letters, digits and - . _")
@@ -17,7 +18,8 @@ extension CertificateAuthorities {
     static func check(_ certificate: Certificate, now: WallInstant) throws(AuthorityError) {
         guard case .isCertificateAuthority? = try? certificate.extensions.basicConstraints else {
             throw AuthorityError(
-                "the certificate is no authority's: its basic constraints do not say CA; give the one that signs the devices'")
+                "the certificate is no authority's: its basic constraints do not say CA; give the one that signs the devices'"
+            )
         }
         guard certificate.maySignCertificates else {
             throw AuthorityError("the certificate may not sign others: its key usage lacks certificate signing")
@@ -25,7 +27,8 @@ extension CertificateAuthorities {
         guard now < certificate.endsAt else {
             throw AuthorityError("the certificate ended at \(certificate.endsAt); give the authority's present one")
         }
-        guard !certificate.isSelfIssued || certificate.publicKey.isValidSignature(certificate.signature, for: certificate)
+        guard
+            !certificate.isSelfIssued || certificate.publicKey.isValidSignature(certificate.signature, for: certificate)
         else {
             throw AuthorityError("the certificate's own signature is wrong; give the file that the authority made")
         }
@@ -36,9 +39,11 @@ extension CertificateAuthorities {
         let authority = try AuthorityEntry(record).certificate
         guard let code = record.code else {
             throw AuthorityError(
-                "there is no code to prove '\(record.name)' with; get one with 'cloud-hub certificate code \(record.name)'")
+                "there is no code to prove '\(record.name)' with; get one with 'cloud-hub certificate code \(record.name)'"
+            )
         }
-        guard proof.issuer == authority.subject, authority.publicKey.isValidSignature(proof.signature, for: proof) else {
+        guard proof.issuer == authority.subject, authority.publicKey.isValidSignature(proof.signature, for: proof)
+        else {
             throw AuthorityError(
                 "the certificate was not signed by '\(record.name)'; sign one with that authority's own key")
         }
@@ -66,11 +71,13 @@ extension CertificateAuthorities {
             throw AuthorityError("the revocation list was not signed by '\(entry.name)'; give that authority's own")
         }
         guard list.thisUpdate <= now + clockTolerance else {
-            throw AuthorityError("the revocation list begins at \(list.thisUpdate), and now is \(now); check the clocks")
+            throw AuthorityError(
+                "the revocation list begins at \(list.thisUpdate), and now is \(now); check the clocks")
         }
         if let old = entry.list, list.thisUpdate < old.thisUpdate {
             throw AuthorityError(
-                "the revocation list is from \(list.thisUpdate), older than the one of \(old.thisUpdate) that the hub has")
+                "the revocation list is from \(list.thisUpdate), older than the one of \(old.thisUpdate) that the hub has"
+            )
         }
     }
 }

@@ -95,7 +95,8 @@ enum GivenFile {
         }
         let wanted = blocks.filter { $0.discriminator == kind }
         guard wanted.count == 1, blocks.count == 1 else {
-            throw AuthorityError("\(what) holds \(wanted.count) blocks '\(kind)' among \(blocks.count); give that one alone")
+            throw AuthorityError(
+                "\(what) holds \(wanted.count) blocks '\(kind)' among \(blocks.count); give that one alone")
         }
         return wanted[0].derBytes
     }

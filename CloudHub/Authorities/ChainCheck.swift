@@ -41,7 +41,8 @@ struct ChainCheck {
         guard chain.count - 1 <= Self.aboveMax else { return .failure(.tooManyCertificates(chain.count - 1)) }
         let sent = chain.dropFirst().compactMap { Certificate(der: $0) }
         let between = sent + known.filter { !sent.contains($0) }
-        let names = Dictionary(trusted.map { ($0.certificate.signerID, $0.name) }, uniquingKeysWith: { first, _ in first })
+        let names = Dictionary(
+            trusted.map { ($0.certificate.signerID, $0.name) }, uniquingKeysWith: { first, _ in first })
         let finding = DevicePolicy.Finding()
         var verifier = Verifier(rootCertificates: CertificateStore(trusted.map(\.certificate))) {
             DevicePolicy(now: now, authorityNames: names, finding: finding)

@@ -33,7 +33,7 @@ enum ChainProblem: Error, Sendable, Hashable {
     /// Follows "the certificate of {device} ": what is wrong, and what to do.
     var sentence: String {
         switch self {
-        case .unreadable: 
+        case .unreadable:
             "cannot be read, or its key or signature is none that the hub takes (\(Self.goodKeys)); have its authority issue it anew"
         case .tooManyCertificates(let count):
             "came with \(count) others; let the device send at most \(ChainCheck.aboveMax), from its own issuer upwards"
@@ -63,10 +63,12 @@ enum ChainProblem: Error, Sendable, Hashable {
             "was issued by a certificate that may issue none: the key usage of \(Self.name(which)) lacks certificate signing"
         case .notForClients:
             "is not meant for a client by its key usage; have it issued for TLS client authentication"
-        case .weakSignature(let which): "\(Self.subject(which)) is signed with an algorithm that is not safe; use SHA-256"
+        case .weakSignature(let which):
+            "\(Self.subject(which)) is signed with an algorithm that is not safe; use SHA-256"
         case .unknownCriticalExtension(let which, let identifier):
             "\(Self.subject(which)) has the critical extension \(identifier), which this hub does not know; leave it out"
-        case .againstConstraints: "breaks the name constraints of an authority above it; have it issued with a name that it allows"
+        case .againstConstraints:
+            "breaks the name constraints of an authority above it; have it issued with a name that it allows"
         case .noCommonName: "has no common name; have it issued with the device's id as its common name"
         case .revoked(.own, let name): "was revoked by the authority '\(name)'; give the device a new one"
         case .revoked(let which, let name):

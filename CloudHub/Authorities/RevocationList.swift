@@ -99,7 +99,8 @@ struct RevocationList: Sendable {
                 guard let date = parts.next() else { throw Malformed() }
                 _ = try time(date)
                 if let more = parts.next(), isCritical(more) {
-                    throw AuthorityError("the revocation list speaks for other authorities too; give one for this alone")
+                    throw AuthorityError(
+                        "the revocation list speaks for other authorities too; give one for this alone")
                 }
                 return Certificate.canonical(serial)
             }

@@ -2,12 +2,14 @@ import Crypto
 import EventLog
 import HubContract
 import Ingest
+import Journal
 import MQTTCodec
 import MQTTSession
 import NIOCore
 import NIOSSL
 import Primitives
 import Sessions
+import Throttles
 
 /// From CONNECT to CONNACK, and the end.
 extension MQTTConnection {
@@ -34,7 +36,12 @@ extension MQTTConnection {
 
     private func decide(_ opening: Opening, _ verdict: ConnectVerdict, now: MonotonicInstant) {
         switch verdict {
-        case .accepted(let grant): accept(opening, grant, now: now)
+        case .accepted(let grant):
+            if let throttled = shared.dependencies.throttles?.admit(.connections, opening.identity.device) {
+                refuse(throttled.sentence, device: opening.identity.description, .throttled, with: .serverUnavailable)
+            } else {
+                accept(opening, grant, now: now)
+            }
         case .refused(let sentence): refuse(sentence, device: opening.identity.description)
         case .chainUnchecked: checkChain(opening)
         }
@@ -91,10 +98,13 @@ extension MQTTConnection {
         }
     }
 
-    private func refuse(_ sentence: String, device: String) {
+    private func refuse(
+        _ sentence: String, device: String, _ kind: JournalEntry.Kind = .refused,
+        with code: ConnectReturnCode = .notAuthorized
+    ) {
         shard.counts.connectsRefused += 1
-        shared.connectRefused(sentence, device: device, from: context?.remoteAddress)
-        switch session.connectRefused(.notAuthorized) {
+        shared.connectRefused(sentence, kind, device: device, from: context?.remoteAddress)
+        switch session.connectRefused(code) {
         case .refuse(let answer, _):
             send(.connAck(answer))
             close(.refused("CONNECT"), isLogged: true)
@@ -114,6 +124,7 @@ extension MQTTConnection {
         let link = ConnectionLink(
             identity: identity, grant: grant, connection: self, eventLoop: shard.eventLoop)
         let wall = shared.dependencies.now()
+        if let throttles = shared.dependencies.throttles { pace = throttles.beginTelemetry(of: identity.device) }
         stamp = EventStamp(
             origin: EventOrigin(
                 device: identity.device, module: identity.module, authGeneration: grant.generationID,
@@ -160,6 +171,7 @@ extension MQTTConnection {
         guard let attached else { return }
         self.attached?.hasEnded = true
         let reason = closeReason ?? .connectionLost
+        shared.dependencies.throttles?.endTelemetry(of: attached.dispatch.identity.device, pace)
         if closeReason == nil {
             shared.closes(reason, device: attached.dispatch.identity, from: context?.remoteAddress)
         }

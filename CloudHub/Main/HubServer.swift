@@ -3,6 +3,7 @@ import HubClock
 import AsyncHTTPClient
 import CRM
 import Control
+import DeviceAPI
 import Devices
 import EventLog
 import Faults
@@ -110,6 +111,7 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
+        rooms.deviceAPI.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
@@ -124,11 +126,10 @@ struct HubServer {
         configuration.connectionsMax = settings.config.limits.connectionsMax
         configuration.connectTimeout = settings.config.limits.connectTimeout
         configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
-        let registry = stores.registry
+        let door = rooms.door
         let dependencies = MQTTDependencies(
-            authority: RegistryAuthority(registry: registry, authorities: stores.authorities), services: rooms.devices,
-            connected: rooms.connected,
-            eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
+            authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
+            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)
@@ -156,7 +157,8 @@ struct HubServer {
             directory: directory, address: address, registry: stores.registry, authorities: stores.authorities,
             database: stores.database,
             running: Verbs.RunningHub(
-                devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
+                devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
+                faults: rooms.faults, pages: rooms.pages,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.

@@ -10,7 +10,8 @@ struct CloudHubProgram: AsyncParsableCommand {
         abstract: "A hub on your own machine: devices in, faults to the service desk, commands back.",
         version: HubVersion.text,
         subcommands: [
-            ServeCommand.self, ConnectionStringCommand.self, DeviceCommand.self, ModuleCommand.self, CertificateCommand.self,
+            ServeCommand.self, ConnectionStringCommand.self, DeviceCommand.self, ModuleCommand.self,
+            CertificateCommand.self,
             MonitorCommand.self, SignInCommand.self, FaultCommand.self, RuleCommand.self, BackupCommand.self,
             RestoreCommand.self,
         ])

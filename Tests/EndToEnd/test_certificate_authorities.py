@@ -184,6 +184,8 @@ def test_each_refusal_has_its_own_sentence(hub, folder, root):
     critical = CLIENT + "1.2.3.4=critical,DER:0500\n"
     older = Authority(folder, "older", bits=2048)
     register(hub, older)
+    versatile = Authority(folder, "versatile", usage="keyCertSign,cRLSign,digitalSignature")
+    register(hub, versatile)
     long = root
     for number in range(6):
         long = Authority(folder, f"long-{number}", above=long)
@@ -219,8 +221,8 @@ def test_each_refusal_has_its_own_sentence(hub, folder, root):
                   "certificate add', or let the device send the certificates between them with its own"),
         "other": (root.issue("someone-else"),
                   "has the common name 'someone-else'; its authority has to issue one whose common name is 'other'"),
-        "itself": (root.certificate,
-                   "is the certificate of the authority 'root' itself; give the device one of its own, and look who has that "
+        "itself": (versatile.certificate,
+                   "is the certificate of the authority 'versatile' itself; give the device one of its own, and look who has that "
                    "key"),
         "long": (long.chain(long.issue("long")),
                  "came with 6 others; let the device send at most 5, from its own issuer upwards"),

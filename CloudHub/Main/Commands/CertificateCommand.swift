@@ -49,14 +49,16 @@ struct CertificateCommand: AsyncParsableCommand {
         var name: String
 
         func run() async throws {
-            let code = try await HubCall(directory: common.directory).result("certificate.code", ["name": .string(name)])
+            let code = try await HubCall(directory: common.directory).result(
+                "certificate.code", ["name": .string(name)])
             StandardStream.output(code.stringValue ?? "")
         }
     }
 
     struct Verify: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Proves possession: takes a certificate signed by the authority, with the code as its common name.")
+            abstract:
+                "Proves possession: takes a certificate signed by the authority, with the code as its common name.")
         @OptionGroup var common: CommonOptions
         @OptionGroup var given: NameAndFile
         @Option(help: "How to print it.")
@@ -103,7 +105,8 @@ struct CertificateCommand: AsyncParsableCommand {
         var output = OutputFormat.table
 
         func run() async throws {
-            let row = try await HubCall(directory: common.directory).result("certificate.revoke-list", given.arguments())
+            let row = try await HubCall(directory: common.directory).result(
+                "certificate.revoke-list", given.arguments())
             if let warning = row["warning"]?.stringValue { StandardStream.error("cloud-hub: warning: \(warning)") }
             Printer(format: output).one(row)
         }
@@ -128,7 +131,8 @@ private enum GivenBytes {
             guard count > 0 else { return bytes }
             bytes += chunk.prefix(count)
             guard bytes.count <= bytesMax else {
-                throw .wrongCall("the file \(path) is larger than \(bytesMax >> 20) MiB; it cannot be what is wanted here")
+                throw .wrongCall(
+                    "the file \(path) is larger than \(bytesMax >> 20) MiB; it cannot be what is wanted here")
             }
         }
     }

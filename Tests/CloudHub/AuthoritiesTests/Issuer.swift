@@ -45,7 +45,8 @@ struct Issuer {
     }
 
     private static func make(
-        _ name: String, _ above: Issuer?, _ start: WallInstant, _ lasting: Duration, _ extensions: Certificate.Extensions
+        _ name: String, _ above: Issuer?, _ start: WallInstant, _ lasting: Duration,
+        _ extensions: Certificate.Extensions
     ) throws -> Issuer {
         let key = P256.Signing.PrivateKey()
         let subject = try DistinguishedName { CommonName(name) }
