@@ -128,7 +128,8 @@ let package = Package(
 
         // CloudHub: the hub.
         room("HubClock", "CloudHub/HubClock", ["Primitives"]),
-                room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Authorities", "CloudHub/Authorities", ["Primitives", x509, asn1, crypto, logging]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
         room("Throttles", "CloudHub/Throttles", ["Primitives", "HubContract"]),
@@ -155,8 +156,8 @@ let package = Package(
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, sqlite, nioCore, logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
+                "EventLog", "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -167,13 +168,15 @@ let package = Package(
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
             [
-                "Primitives", "JSON", "HubContract", "Registry", "Devices", "Throttles", hummingbird, httpTypes, nioCore,
+                "Primitives", "JSON", "HubContract", "Registry", "Devices", "Throttles", hummingbird, httpTypes,
+                nioCore,
                 logging,
             ]),
         room(
             "DeviceAPI", "CloudHub/DeviceAPI",
             [
-                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles", "Journal",
+                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles",
+                "Journal",
                 hummingbird, httpTypes, nioCore, logging,
             ]),
         room(
@@ -186,9 +189,10 @@ let package = Package(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
-                "Certificates",
-                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
+                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
+                "Faults", "SQLiteHubStore", "CRM",
+                "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health",
+                "Control", nioCore, nioPosix, nioSSL,
                 hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
                 argumentParser,
             ]),
@@ -273,11 +277,14 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests(
+            "Authorities", "Tests/CloudHub/AuthoritiesTests",
+            ["Authorities", "SQLiteHubStore", "HubTestSupport", "Primitives", x509, asn1, crypto]),
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [
-                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
-                nioPosix, nioSSL, crypto, logging,
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles", "Journal",
+                "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         tests(
             "EventLog", "Tests/CloudHub/EventLogTests",
@@ -285,7 +292,7 @@ let package = Package(
         tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),
         .executableTarget(
