@@ -1,4 +1,3 @@
-import Crypto
 import EventLog
 import HubContract
 import Ingest
@@ -6,7 +5,6 @@ import Journal
 import MQTTCodec
 import MQTTSession
 import NIOCore
-import NIOSSL
 import Primitives
 import Sessions
 import Throttles
@@ -79,15 +77,12 @@ extension MQTTConnection {
                     + "'\(userName.identity)'; make both the same")
         }
         defer { clientChain.above = [] }
-        guard connect.password == nil else { return ConnectRequest(userName: userName, password: connect.password) }
-        let certificate = try? context?.pipeline.syncOperations.nioSSL_peerCertificate()
-        guard let bytes = try? certificate?.toDERBytes() else {
-            return ConnectRequest(userName: userName, password: nil)
+        guard connect.password == nil, let shown = context.flatMap({ clientChain.shown(by: $0.channel) }) else {
+            return ConnectRequest(userName: userName, password: connect.password)
         }
         return ConnectRequest(
-            userName: userName, password: nil, leafSHA1: Hex.encode(Insecure.SHA1.hash(data: bytes)),
-            leafSHA256: Hex.encode(SHA256.hash(data: bytes)),
-            chain: [bytes] + clientChain.above.compactMap { try? $0.toDERBytes() })
+            userName: userName, password: nil, leafSHA1: shown.leafSHA1, leafSHA256: shown.leafSHA256,
+            chain: shown.chain)
     }
 
     private func will(of connect: Connect, _ identity: HubIdentity) throws(ConnectFault) -> String? {

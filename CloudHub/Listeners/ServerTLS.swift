@@ -2,14 +2,6 @@ import NIOCore
 public import NIOSSL
 import Synchronization
 
-/// What a client sent behind its own certificate, from the handshake until its CONNECT was answered. Never leaves its
-/// event loop.
-public final class ClientChain {
-    var above: [NIOSSLCertificate] = []
-
-    public init() {}
-}
-
 /// The server's side of TLS: certificate and key, which can be replaced while connections are open.
 ///
 /// A client certificate is asked for, never required and never checked here: thumbprint or chain are looked at when

@@ -97,7 +97,7 @@ struct HubServer {
     // MARK: listeners
 
     private func makeHTTP() -> WebListener {
-        let router = Router()
+        let router = Router(context: WebRequestContext.self)
         rooms.pages.addRoutes(to: router, isOverTLS: false)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
@@ -107,18 +107,23 @@ struct HubServer {
 
     /// Devices whose network lets nothing else pass come here too.
     private func makeHTTPS(_ tls: ServerTLS, mqtt: MQTTConnections) -> WebListener {
-        let router = Router()
+        let router = Router(context: WebRequestContext.self)
         rooms.pages.addRoutes(to: router, isOverTLS: true)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
-        rooms.deviceAPI.addRoutes(to: router)
+        rooms.deviceAPI.addRoutes(to: router) { context in
+            let shown = context.peer.certificate
+            return DevicePeer(
+                address: context.peer.address, leafSHA1: shown?.leafSHA1, leafSHA256: shown?.leafSHA256,
+                chain: shown?.chain ?? [])
+        }
         rooms.pages.addFallback(to: router, isOverTLS: true)
         return makeWeb(router, at: settings.https, security: .tls(tls, mqtt: mqtt), label: "https")
     }
 
     private func makeWeb(
-        _ router: Router<BasicRequestContext>, at address: HostPort, security: WebListener.Security, label: String
+        _ router: Router<WebRequestContext>, at address: HostPort, security: WebListener.Security, label: String
     ) -> WebListener {
         var configuration = WebListener.Configuration()
         configuration.host = address.host

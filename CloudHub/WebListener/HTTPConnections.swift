@@ -8,7 +8,7 @@ import Synchronization
 
 /// The connections that speak HTTP/1.1: each has a task, which asks the router and writes its answers.
 final class HTTPConnections: Sendable {
-    typealias Responder = @Sendable (Request, BasicRequestContext) async throws -> Response
+    typealias Responder = @Sendable (Request, WebRequestContext) async throws -> Response
 
     /// Longest header field, longest head, and most fields of a request.
     static let headerLimits: NIOHTTPDecoderLimitConfiguration = {
@@ -29,9 +29,10 @@ final class HTTPConnections: Sendable {
         var isStopping = false
     }
 
-    private let http1: HTTP1Channel
     private let limits: WebLimits
     private let logger: Logger
+    private let now: @Sendable () -> WallInstant
+    private let respond: Responder
     private let state = Mutex(State())
 
     init(
@@ -39,33 +40,20 @@ final class HTTPConnections: Sendable {
     ) {
         self.limits = limits
         self.logger = logger
-        let headers = HTTP1Channel.Configuration.DecoderConfiguration(
-            maxHeaderFieldSize: WebLimits.headerFieldBytesMax, maxHeaderListSize: WebLimits.headBytesMax,
-            maxHeaderFieldCount: WebLimits.headerCountMax)
-        http1 = HTTP1Channel(
-            responder: { request, writer, channel in
-                var response = try await Self.answer(request, channel, logger, respond)
-                response.headers[.date] = HTTPDate.text(now())
-                response.headers[.server] = "fieldline"
-                do {
-                    try await writer.write(response: response.head, body: response.body)
-                } catch is HTTPParserError {
-                    // A second answer would be written for it.
-                    throw ChannelError.ioOnClosedChannel
-                }
-            },
-            configuration: .init(httpDecoderConfiguration: headers))
+        self.now = now
+        self.respond = respond
     }
 
     /// The channel speaks HTTP from now on. Call it on the channel's loop.
     ///
     /// - Parameter requestBy: when the first request head must be whole.
-    func open(_ channel: any Channel, requestBy: NIODeadline) throws {
+    func open(_ channel: any Channel, _ peer: WebPeer, requestBy: NIODeadline) throws {
         guard !state.withLock({ $0.isStopping }) else { throw ChannelError.alreadyClosed }
         // As Hummingbird's own server has it: a client may say that it has nothing more to ask, and still be answered.
         try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
+        let http1 = http1(for: peer)
         let set = http1.setup(channel: channel, logger: logger)
-        set.whenSuccess { self.serve(channel, $0) }
+        set.whenSuccess { self.serve(channel, http1, $0) }
         set.whenFailure { _ in channel.close(promise: nil) }
         let operations = channel.pipeline.syncOperations
         let decoder = try operations.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
@@ -92,7 +80,7 @@ final class HTTPConnections: Sendable {
         enough.cancel()
     }
 
-    private func serve(_ channel: any Channel, _ value: HTTP1Channel.Value) {
+    private func serve(_ channel: any Channel, _ http1: HTTP1Channel, _ value: HTTP1Channel.Value) {
         let id = ObjectIdentifier(channel)
         state.withLock { state in
             let task = Task {
@@ -103,12 +91,28 @@ final class HTTPConnections: Sendable {
         }
     }
 
-    private static func answer(
-        _ request: Request, _ channel: any Channel, _ logger: Logger, _ respond: Responder
-    ) async throws -> Response {
-        let context = BasicRequestContext(source: ApplicationRequestContextSource(channel: channel, logger: logger))
+    private func http1(for peer: WebPeer) -> HTTP1Channel {
+        HTTP1Channel(
+            responder: { request, writer, _ in
+                var response = try await self.answer(request, peer)
+                response.headers[.date] = HTTPDate.text(self.now())
+                response.headers[.server] = "fieldline"
+                do {
+                    try await writer.write(response: response.head, body: response.body)
+                } catch is HTTPParserError {
+                    // A second answer would be written for it.
+                    throw ChannelError.ioOnClosedChannel
+                }
+            },
+            configuration: .init(
+                httpDecoderConfiguration: .init(
+                    maxHeaderFieldSize: WebLimits.headerFieldBytesMax, maxHeaderListSize: WebLimits.headBytesMax,
+                    maxHeaderFieldCount: WebLimits.headerCountMax)))
+    }
+
+    private func answer(_ request: Request, _ peer: WebPeer) async throws -> Response {
         do {
-            return try await respond(request, context)
+            return try await respond(request, WebRequestContext(source: .init(logger: logger, peer: peer)))
         } catch let error as HTTPParserError {
             throw error  // Hummingbird answers it
         } catch {

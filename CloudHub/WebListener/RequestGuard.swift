@@ -34,12 +34,20 @@ final class RequestGuard: ChannelDuplexHandler {
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnded else { return }
         switch Self.unwrapInboundIn(data) {
-        case .head: pace.headReceived(now: now(context))
+        case .head(let head):
+            if pace.isBetweenAnswers, head.headers["expect"] == ["100-continue"] { sayContinue(context) }
+            pace.headReceived(now: now(context))
         case .body(let bytes): pace.bodyReceived(bytes.readableBytes)
         case .end: pace.requestEnded()
         }
         arm(context)
         context.fireChannelRead(data)
+    }
+
+    /// The client waits for it before it sends its body. Source: RFC 9110 section 10.1.1.
+    private func sayContinue(_ context: ChannelHandlerContext) {
+        let head = HTTPResponseHead(version: .http1_1, status: .continue)
+        context.writeAndFlush(Self.wrapOutboundOut(.head(head)), promise: nil)
     }
 
     func channelReadComplete(context: ChannelHandlerContext) {

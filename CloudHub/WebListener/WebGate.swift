@@ -43,7 +43,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
         held.writeBuffer(&bytes)
         switch FirstLine.route(held.readableBytesView) {
         case .webSocket?: pass(context) { try openWebSocket(context.channel) }
-        case .pages?: pass(context) { try shared.http.open(context.channel, requestBy: requestBy) }
+        case .pages?: pass(context) { try shared.http.open(context.channel, peer(context), requestBy: requestBy) }
         case nil: break
         }
     }
@@ -51,6 +51,11 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
         shared.handshakeFailed(error, from: context.remoteAddress)
         context.close(promise: nil)
+    }
+
+    private func peer(_ context: ChannelHandlerContext) -> WebPeer {
+        WebPeer(
+            address: context.remoteAddress?.ipAddress, certificate: clientChain.shown(by: context.channel))
     }
 
     private func openWebSocket(_ channel: any Channel) throws {

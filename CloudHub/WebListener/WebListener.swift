@@ -39,7 +39,7 @@ public final class WebListener: Sendable {
 
     /// - Parameter responder: answers what is neither WebSocket nor MQTT.
     public init(
-        configuration: Configuration, security: Security, responder: some HTTPResponder<BasicRequestContext>,
+        configuration: Configuration, security: Security, responder: some HTTPResponder<WebRequestContext>,
         runtime: Runtime
     ) {
         var limits = WebLimits()
@@ -81,7 +81,8 @@ public final class WebListener: Sendable {
         switch security {
         case .plain:
             return try await port.start { [http, limits] channel in
-                try http.open(channel, requestBy: .now() + TimeAmount(limits.requestTimeout))
+                let peer = WebPeer(address: channel.remoteAddress?.ipAddress)
+                try http.open(channel, peer, requestBy: .now() + TimeAmount(limits.requestTimeout))
             }
         case .tls(let tls, let mqtt):
             let shared = WebShared(http: http, mqtt: mqtt, limits: limits, logger: logger)

@@ -188,6 +188,27 @@ private func pubAck(_ id: UInt8) -> [UInt8] { [0x40, 2, 0, id] }
         try await fixture.stop()
     }
 
+    @Test func aRouteKnowsWhoAsks() async throws {
+        let fixture = try await WebFixture()
+        let client = try await RawClient.connect(port: fixture.port)
+        client.send("GET /me HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\n")
+        #expect(text(try await client.bytesUntilClosed()).hasSuffix("\r\n\r\n127.0.0.1 0"))
+        try await fixture.stop()
+    }
+
+    @Test func whoWaitsForTheWordToContinueGetsIt() async throws {
+        let fixture = try await WebFixture()
+        let client = try await RawClient.connect(port: fixture.port)
+        client.send(
+            "POST /echo HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\nExpect: 100-continue\r\nConnection: close\r\n\r\n")
+        let word = "HTTP/1.1 100 Continue\r\n\r\n"
+        #expect(text(try await client.bytes(endingWith: "\r\n\r\n")) == word)
+        client.send("ab")
+        let answer = text(try await client.bytesUntilClosed())
+        #expect(answer.hasPrefix(word + "HTTP/1.1 200 OK\r\n") && answer.hasSuffix("\r\n\r\nab"))
+        try await fixture.stop()
+    }
+
     static let refusals: [(request: String, status: String)] = [
         (WebFixture.upgrade { $0["Sec-WebSocket-Version"] = "8" }, "426 Upgrade Required"),
         (WebFixture.upgrade { $0["Upgrade"] = "x" }, "426 Upgrade Required"),

@@ -35,11 +35,14 @@ struct WebFixture {
         var configuration = WebListener.Configuration()
         configuration.port = 0
         configure(&configuration)
-        let router = Router()
+        let router = Router(context: WebRequestContext.self)
         router.get("/hello") { _, _ in "hello" }
         router.post("/echo") { request, _ in
             let body = try await request.body.collect(upTo: 1 << 20)
             return String(buffer: body)
+        }
+        router.get("/me") { _, context in
+            "\(context.peer.address ?? "") \(context.peer.certificate?.chain.count ?? 0)"
         }
         web = WebListener(
             configuration: configuration, security: .tls(hub.tls, mqtt: hub.listener.connections),

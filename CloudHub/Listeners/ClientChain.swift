@@ -1,0 +1,34 @@
+import Crypto
+public import NIOCore
+import NIOSSL
+import Primitives
+
+/// What a client sent behind its own certificate, from the handshake on. Never leaves its event loop.
+public final class ClientChain {
+    var above: [NIOSSLCertificate] = []
+
+    public init() {}
+
+    /// What the client of the channel showed; `nil` when it showed nothing. Call it on the channel's loop.
+    public func shown(by channel: any Channel) -> ShownCertificate? {
+        let leaf = try? channel.pipeline.syncOperations.nioSSL_peerCertificate()
+        guard let bytes = try? leaf?.toDERBytes() else { return nil }
+        return ShownCertificate(chain: [bytes] + above.compactMap { try? $0.toDERBytes() })
+    }
+}
+
+/// A client certificate: the handshake proved that the client has its key, and nothing else of it is checked.
+public struct ShownCertificate: Sendable, Hashable {
+    /// In DER: the client's own, then what it sent after it. Never empty.
+    public let chain: [[UInt8]]
+    /// Thumbprints of the client's own, lower-case hex.
+    public let leafSHA1: String
+    public let leafSHA256: String
+
+    init(chain: [[UInt8]]) {
+        self.chain = chain
+        let leaf = chain.first ?? []
+        leafSHA1 = Hex.encode(Insecure.SHA1.hash(data: leaf))
+        leafSHA256 = Hex.encode(SHA256.hash(data: leaf))
+    }
+}
