@@ -30,6 +30,7 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -135,7 +136,7 @@ let package = Package(
             "Listeners", "CloudHub/Listeners",
             [
                 "Primitives", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
-                "EventLog", "Ingest", nioCore, nioPosix, nioSSL, crypto, logging,
+                "EventLog", "Ingest", nioCore, nioPosix, nioTLS, nioSSL, crypto, logging,
             ]),
         room(
             "Faults", "CloudHub/Faults",

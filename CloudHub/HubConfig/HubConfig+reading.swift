@@ -56,6 +56,13 @@ extension HubConfig {
     private static func limits(_ section: ConfigSection) -> Limits {
         var value = Limits()
         value.connectionsMax = section.integer("connections_max", default: value.connectionsMax, in: 1...1_000_000)
+        value.handshakesMax = section.integer("handshakes_max", default: value.handshakesMax, in: 1...10_000)
+        value.handshakesWaitingMax = section.integer(
+            "handshakes_waiting_max", default: value.handshakesWaitingMax, in: 1...1_000_000)
+        value.handshakeWait = section.duration(
+            "handshake_wait", default: value.handshakeWait, in: .seconds(1) ... .seconds(600))
+        value.handshakeTimeout = section.duration(
+            "handshake_timeout", default: value.handshakeTimeout, in: .seconds(1) ... .seconds(60))
         value.connectTimeout = section.duration(
             "connect_timeout", default: value.connectTimeout, in: .seconds(1) ... .seconds(60))
         value.waitingBytesMax = section.bytes(

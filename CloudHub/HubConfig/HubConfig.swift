@@ -42,7 +42,15 @@ public struct HubConfig: Hashable, Sendable {
     public struct Limits: Hashable, Sendable {
         /// MQTT connections at a time. Default 50000. Range 1 … 1000000.
         public var connectionsMax = 50_000
-        /// From a connection's first byte to its accepted CONNECT. Default 10s. Range 1s … 1m.
+        /// TLS handshakes in progress on one processor. Default 64. Range 1 … 10000.
+        public var handshakesMax = 64
+        /// Connections that wait for their handshake, in all. Default 20000. Range 1 … 1000000.
+        public var handshakesWaitingMax = 20_000
+        /// How long a connection may wait for its handshake to begin. Default 1m. Range 1s … 10m.
+        public var handshakeWait = Duration.seconds(60)
+        /// From the beginning of a handshake to its end. Default 10s. Range 1s … 1m.
+        public var handshakeTimeout = Duration.seconds(10)
+        /// From the end of the handshake to the accepted CONNECT. Default 10s. Range 1s … 1m.
         public var connectTimeout = Duration.seconds(10)
         /// Events that wait for the disk, in all. Default 64MiB. Range 1MiB … 1GiB.
         public var waitingBytesMax = ByteCount.mebibytes(64)

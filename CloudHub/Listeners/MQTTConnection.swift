@@ -38,7 +38,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     var attached: Attached?
     /// The CONNECT whose client certificate is being checked; nothing is read meanwhile.
     var opening: Opening?
-    let clientChain = ClientChain()
+    let clientChain: ClientChain
     /// What this connection's events are written with; of nobody before CONNACK.
     var stamp = EventStamp.nobody
     /// Set while the channel is active.
@@ -62,7 +62,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     let acceptedAt: MonotonicInstant
     private static let heldTimerInterval = Duration.seconds(5)
 
-    init(shard: LoopShard, shared: ListenerShared) {
+    init(shard: LoopShard, shared: ListenerShared, clientChain: ClientChain) {
+        self.clientChain = clientChain
         self.shard = shard
         self.shared = shared
         decoder = PacketDecoder(limits: shared.codecLimits)
@@ -95,7 +96,6 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         timer = nil
         shard.closed(self)
         shard.counts.connectionsClosed += 1
-        shared.connectionClosed()
         ended()
         attached?.link.cut()
         attached = nil

@@ -14,7 +14,7 @@ public final class MQTTListener: Sendable {
         public var port = 8883
         /// More are closed as they come. Default 50,000.
         public var connectionsMax = 50_000
-        /// Handshake and CONNECT must be done by then. Default 10 s.
+        /// From the end of the handshake to the accepted CONNECT. Default 10 s.
         public var connectTimeout = Duration.seconds(10)
         /// Bytes of events that wait for the disk, over all loops; beyond that nothing is read. Default 64 MiB.
         public var waitingBytesMax = 64 << 20
@@ -37,15 +37,20 @@ public final class MQTTListener: Sendable {
 
     private let configuration: Configuration
     private let tls: ServerTLS
+    private let admission: HandshakeAdmission
     private let dependencies: MQTTDependencies
     private let group: any EventLoopGroup
     private let collected = ListenerMetrics()
     private let running = Mutex<Running?>(nil)
 
-    /// - Parameter group: its loops carry the connections; it must outlive the listener.
+    /// - Parameters:
+    ///   - admission: shared with the hub's other ports, and made for the same group.
+    ///   - group: its loops carry the connections; it must outlive the listener.
     public init(
-        configuration: Configuration, tls: ServerTLS, dependencies: MQTTDependencies, group: any EventLoopGroup
+        configuration: Configuration, tls: ServerTLS, admission: HandshakeAdmission, dependencies: MQTTDependencies,
+        group: any EventLoopGroup
     ) {
+        self.admission = admission
         self.configuration = configuration
         self.tls = tls
         self.dependencies = dependencies
@@ -64,9 +69,11 @@ public final class MQTTListener: Sendable {
         let shared = ListenerShared(
             dependencies: dependencies, connectTimeout: configuration.connectTimeout,
             connectionsMax: configuration.connectionsMax)
-        let tls = tls
+        let (tls, admission) = (tls, admission)
         let channel = try await ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 1024)
+            // As many as the system allows: whoever connects is accepted in the same turn.
+            .serverChannelOption(.backlog, value: 65_535)
+            .serverChannelOption(.maxMessagesPerRead, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(
@@ -76,13 +83,12 @@ public final class MQTTListener: Sendable {
             .childChannelOption(.maxMessagesPerRead, value: 1)
             .childChannelInitializer { channel in
                 guard shared.connectionOpens() else { return channel.close() }
+                channel.closeFuture.whenComplete { _ in shared.connectionClosed() }
                 guard let shard = byLoop[ObjectIdentifier(channel.eventLoop)]?.value else {
                     preconditionFailure("a connection runs on a loop of the listener's own group")
                 }
                 return channel.eventLoop.makeCompletedFuture {
-                    let connection = MQTTConnection(shard: shard, shared: shared)
-                    let handler = tls.makeHandler(connection.clientChain)
-                    try channel.pipeline.syncOperations.addHandlers([handler, connection])
+                    try admission.admit(channel, Self.visit(shard, shared, tls, from: channel.remoteAddress))
                 }
             }
             .bind(host: configuration.host, port: configuration.port).get()
@@ -94,6 +100,19 @@ public final class MQTTListener: Sendable {
         return channel.localAddress?.port ?? configuration.port
     }
 
+    private static func visit(
+        _ shard: LoopShard, _ shared: ListenerShared, _ tls: ServerTLS, from address: SocketAddress?
+    ) -> HandshakeAdmission.Visit {
+        let chain = ClientChain()
+        return HandshakeAdmission.Visit(
+            makeTLS: { tls.makeHandler(chain) },
+            opened: { channel in
+                let connection = MQTTConnection(shard: shard, shared: shared, clientChain: chain)
+                try channel.pipeline.syncOperations.addHandler(connection)
+            },
+            failed: { shared.transportFailed($0, device: nil, from: address) })
+    }
+
     /// Accepts nothing more, waits for what is on its way to the disk, closes every connection.
     public func stop() async {
         let taken = running.withLock { running in
@@ -102,6 +121,7 @@ public final class MQTTListener: Sendable {
         }
         guard let taken else { return }
         try? await taken.channel.close()  // an error means that it is closed already
+        admission.stop()
         await withTaskGroup(of: Void.self) { tasks in
             for shard in taken.shards {
                 tasks.addTask { await self.drain(shard) }

@@ -55,7 +55,8 @@ struct HubServer {
         let certificates = try HubCertificates(settings: settings)
         let http = try await startHTTP()
         let https = try await startHTTPS(certificates)
-        let listener = try makeListener(certificates)
+        let admission = makeAdmission()
+        let listener = try makeListener(certificates, admission)
         let mqttPort = try await started("MQTT", at: settings.mqtt) { try await listener.start() }
         let address = HubAddress(
             hostname: settings.hostname, mqttPort: mqttPort, httpsPort: https.port, httpPort: http.port)
@@ -64,6 +65,7 @@ struct HubServer {
         let control = try await startControl(address)
         rooms.health.parts.withLock { parts in
             parts.listener = listener
+            parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
         }
@@ -116,7 +118,18 @@ struct HubServer {
         }
     }
 
-    private func makeListener(_ certificates: HubCertificates) throws -> MQTTListener {
+    private func makeAdmission() -> HandshakeAdmission {
+        let config = settings.config.limits
+        let loops = max(1, group.makeIterator().reduce(0) { count, _ in count + 1 })
+        var limits = HandshakeLimits()
+        limits.inProgressMax = config.handshakesMax
+        limits.waitingMax = max(1, config.handshakesWaitingMax / loops)
+        limits.timeout = config.handshakeTimeout
+        limits.waitMax = config.handshakeWait
+        return HandshakeAdmission(limits: limits, group: group)
+    }
+
+    private func makeListener(_ certificates: HubCertificates, _ admission: HandshakeAdmission) throws -> MQTTListener {
         var configuration = MQTTListener.Configuration()
         configuration.host = settings.mqtt.host
         configuration.port = settings.mqtt.port
@@ -129,7 +142,8 @@ struct HubServer {
             eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
-            configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)
+            configuration: configuration, tls: try certificates.listenerTLS(), admission: admission,
+            dependencies: dependencies, group: group)
     }
 
     private func started<Value>(

@@ -19,12 +19,14 @@ public final class BareHub: Sendable {
     public let connected: ConnectedDevices
     public let authority: HarnessAuthority
     public let listener: MQTTListener
+    public let admission: HandshakeAdmission
     private let group: MultiThreadedEventLoopGroup
 
     public struct Options: Sendable {
         public var key = Array("a key for tests".utf8)
         public var log = SQLiteEventLog.Options()
         public var listener = MQTTListener.Configuration()
+        public var handshakes = HandshakeLimits()
         /// Gateway by child.
         public var gateways: [DeviceID: DeviceID] = [:]
         /// Children that are disabled.
@@ -50,8 +52,10 @@ public final class BareHub: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
         let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
         let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
+        admission = HandshakeAdmission(limits: options.handshakes, group: group)
         listener = MQTTListener(
             configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
+            admission: admission,
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
                 intake: TelemetryIntake { child in gateways[child].map { ($0, !disabled.contains(child)) } },
