@@ -39,12 +39,10 @@ let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates"
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
-let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
-let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
@@ -78,6 +76,7 @@ let package = Package(
         room("JSON", "Protocol/JSON", ["Primitives"]),
         room("ConfigText", "Protocol/ConfigText", ["Primitives"]),
         room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
+        room("WebSocketCodec", "Protocol/WebSocketCodec", [nioCore]),
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
@@ -139,6 +138,12 @@ let package = Package(
                 "EventLog", "Ingest", nioCore, nioPosix, nioTLS, nioSSL, crypto, logging,
             ]),
         room(
+            "WebListener", "CloudHub/WebListener",
+            [
+                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1, nioTLS,
+                crypto, logging,
+            ]),
+        room(
             "Faults", "CloudHub/Faults",
             ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
         room(
@@ -168,9 +173,9 @@ let package = Package(
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
-                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
-                argumentParser,
+                "WebListener", "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore,
+                nioPosix, nioSSL,
+                hummingbird, httpClient, unixSignals, logging, argumentParser,
             ]),
 
         // Tests mirror the rooms.
@@ -180,6 +185,7 @@ let package = Package(
         tests("ConfigText", "Tests/Protocol/ConfigTextTests", ["ConfigText", "Primitives", toml]),
         tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
+        tests("WebSocketCodec", "Tests/Protocol/WebSocketCodecTests", ["WebSocketCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         room(
@@ -265,6 +271,12 @@ let package = Package(
                 "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),
+        tests(
+            "WebListener", "Tests/CloudHub/WebListenerTests",
+            [
+                "WebListener", "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Sessions",
+                "HubContract", "MQTTCodec", "Primitives", hummingbird, nioCore, nioHTTP1, logging,
+            ]),
         .executableTarget(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
@@ -274,17 +286,17 @@ let package = Package(
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
         room(
             "FieldKit", "Tests/Support/FieldKit",
-            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", logging]),
+            ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", "BrokerKit", logging]),
         tests("SouthboundAPI", "Tests/EdgeAgent/SouthboundAPITests", ["SouthboundAPI", "Primitives"]),
         tests(
             "LocalMQTT", "Tests/EdgeAgent/LocalMQTTTests",
-            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit"]),
+            ["LocalMQTT", "SouthboundAPI", "Telemetry", "JSON", "Primitives", "FieldKit", "BrokerKit"]),
         tests(
             "ModbusDriver", "Tests/EdgeAgent/ModbusDriverTests",
-            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit"]),
+            ["ModbusDriver", "SimulatedSensors", "SouthboundAPI", "Telemetry", "Primitives", "FieldKit", "BrokerKit"]),
         tests(
             "SimulatedSensors", "Tests/EdgeAgent/SimulatedSensorsTests",
-            ["SimulatedSensors", "JSON", "Primitives", "FieldKit"]),
+            ["SimulatedSensors", "JSON", "Primitives", "FieldKit", "BrokerKit"]),
     ],
     swiftLanguageModes: [.v6]
 )

@@ -9,7 +9,7 @@ public final class HandshakeAdmission: Sendable {
     public struct Visit {
         let makeTLS: () -> NIOSSLServerHandler
         let opened: (any Channel) throws -> Void
-        let failed: (any Error) -> Void
+        let failed: (any Error, SocketAddress?) -> Void
 
         /// - Parameters:
         ///   - makeTLS: what the handshake begins with, made when its turn comes.
@@ -17,7 +17,7 @@ public final class HandshakeAdmission: Sendable {
         ///   - failed: a handshake, or a connection before it, has come to nothing; says so in the log.
         public init(
             makeTLS: @escaping () -> NIOSSLServerHandler, opened: @escaping (any Channel) throws -> Void,
-            failed: @escaping (any Error) -> Void
+            failed: @escaping (any Error, SocketAddress?) -> Void
         ) {
             self.makeTLS = makeTLS
             self.opened = opened

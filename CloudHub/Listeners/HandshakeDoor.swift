@@ -84,7 +84,7 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
     /// The hub does not want it any more; the ticket has ended.
     func refuse(_ why: HandshakeRefusal) {
         ticket = nil  // the number may be another's by now
-        visit?.failed(why)
+        visit?.failed(why, context?.remoteAddress)
         close()
     }
 
@@ -122,7 +122,7 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
         }
         let failed = visit?.failed
         end(isDone: false)
-        failed?(error)
+        failed?(error, context.remoteAddress)
         context.close(promise: nil)
     }
 

@@ -59,7 +59,6 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var collectedTicket: PublishTicket?
     private var collectedReceipts: [[UInt8]] = []
     private(set) var closeReason: DisconnectReason?
-    let acceptedAt: MonotonicInstant
     private static let heldTimerInterval = Duration.seconds(5)
 
     init(shard: LoopShard, shared: ListenerShared, clientChain: ClientChain) {
@@ -67,7 +66,6 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         self.shard = shard
         self.shared = shared
         decoder = PacketDecoder(limits: shared.codecLimits)
-        acceptedAt = shard.now
         session = ServerSession(limits: shared.sessionLimits, now: shard.now)
     }
 

@@ -5,7 +5,7 @@ import Ingest
 public import Listeners
 public import Logging
 import NIOCore
-import NIOPosix
+public import NIOPosix
 import NIOSSL
 public import Primitives
 public import SQLiteHubStore
@@ -20,7 +20,9 @@ public final class BareHub: Sendable {
     public let authority: HarnessAuthority
     public let listener: MQTTListener
     public let admission: HandshakeAdmission
-    private let group: MultiThreadedEventLoopGroup
+    public let tls: ServerTLS
+    /// What the listener runs on, for others that stand beside it.
+    public let group: MultiThreadedEventLoopGroup
 
     public struct Options: Sendable {
         public var key = Array("a key for tests".utf8)
@@ -52,10 +54,10 @@ public final class BareHub: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
         let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
         let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
+        tls = try ServerTLS(chain: certificate, privateKey: key)
         admission = HandshakeAdmission(limits: options.handshakes, group: group)
         listener = MQTTListener(
-            configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
-            admission: admission,
+            configuration: options.listener, tls: tls, admission: admission,
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
                 intake: TelemetryIntake { child in gateways[child].map { ($0, !disabled.contains(child)) } },
