@@ -12,7 +12,7 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundIn = ByteBuffer
 
     private enum State {
-        /// Nothing came yet. Exits: `waiting`, `begun`, `over`.
+        /// Nothing came yet. Exits: `waiting`, `over`.
         case silent
         /// Exits: `begun`, `over`.
         case waiting(ByteBuffer)
@@ -62,7 +62,7 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
             return
         }
         state = .waiting(Self.unwrapInboundIn(data))
-        if loop.helloReceived(ticket) { begin() }
+        loop.helloReceived(ticket)
     }
 
     /// Its turn has come.

@@ -5,8 +5,8 @@ import Primitives
 final class HandshakeLoop {
     private let eventLoop: any EventLoop
     private let ledger: HandshakeLedger
-    /// Handshakes begun in one turn, so that the loop's other connections are heard in between.
-    private let turnMax: Int
+    /// Handshakes begun in one turn, each some tenths of a millisecond: the loop's other connections are heard in between.
+    private static let turnMax = 8
     private var queue: HandshakeQueue
     private var doors: [HandshakeQueue.Ticket: HandshakeDoor] = [:]
     private var levels = HandshakeLevels()
@@ -17,7 +17,6 @@ final class HandshakeLoop {
     init(limits: HandshakeLimits, eventLoop: any EventLoop, ledger: HandshakeLedger) {
         self.eventLoop = eventLoop
         self.ledger = ledger
-        turnMax = limits.inProgressMax
         queue = HandshakeQueue(limits: limits)
     }
 
@@ -36,11 +35,10 @@ final class HandshakeLoop {
         return ticket
     }
 
-    /// - Returns: whether its handshake begins now.
-    func helloReceived(_ ticket: HandshakeQueue.Ticket) -> Bool {
-        let action = queue.helloReceived(ticket, now: now)
+    func helloReceived(_ ticket: HandshakeQueue.Ticket) {
+        queue.helloReceived(ticket, now: now)
         changed()
-        return action == .begin
+        scheduleTurn()
     }
 
     func ended(_ ticket: HandshakeQueue.Ticket, isDone: Bool) {
@@ -74,7 +72,7 @@ final class HandshakeLoop {
 
     private func turn() {
         isTurnScheduled = false
-        for _ in 0..<turnMax {
+        for _ in 0..<Self.turnMax {
             guard let ticket = queue.next(now: now) else { return }
             changed()
             doors[ticket]?.begin()

@@ -11,11 +11,6 @@ struct HandshakeQueue: ~Copyable {
     /// A connection, until it has ended; then the number is used again.
     typealias Ticket = Int
 
-    enum HelloAction: Equatable, Sendable {
-        case begin
-        case wait
-    }
-
     enum Expiry: Equatable, Sendable {
         /// It has sent nothing.
         case silent
@@ -33,7 +28,7 @@ struct HandshakeQueue: ~Copyable {
     }
 
     private enum List: Int, CaseIterable {
-        /// Nothing came yet. Exits: `waiting`, `inProgress`, out.
+        /// Nothing came yet. Exits: `waiting`, out.
         case silent
         /// The first bytes are here. Exits: `inProgress`, out.
         case waiting
@@ -92,12 +87,10 @@ struct HandshakeQueue: ~Copyable {
         return (ticket, closed)
     }
 
-    /// The first bytes of a connection are here.
-    mutating func helloReceived(_ ticket: Ticket, now: MonotonicInstant) -> HelloAction {
+    /// The first bytes of a connection are here: it may be the `next`.
+    mutating func helloReceived(_ ticket: Ticket, now: MonotonicInstant) {
         guard leave(ticket)?.list == .silent else { preconditionFailure("a connection says its hello once") }
-        let isFree = inProgressCount < limits.inProgressMax
-        enter(ticket, isFree ? .inProgress : .waiting, now)
-        return isFree ? .begin : .wait
+        enter(ticket, .waiting, now)
     }
 
     /// The next that begins; ask until there is none.

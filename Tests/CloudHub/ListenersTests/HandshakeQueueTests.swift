@@ -20,8 +20,13 @@ private final class QueueUnderTest {
     func timerFired(now: MonotonicInstant) -> [HandshakeQueue.Expired] { queue.timerFired(now: now) }
     @discardableResult func ended(_ ticket: Int) -> Bool { queue.ended(ticket) }
 
-    func helloReceived(_ ticket: Int, now: MonotonicInstant) -> HandshakeQueue.HelloAction {
-        queue.helloReceived(ticket, now: now)
+    func helloReceived(_ ticket: Int, now: MonotonicInstant) { queue.helloReceived(ticket, now: now) }
+
+    /// Those that begin now, in their order.
+    @discardableResult func begin(now: MonotonicInstant) -> [Int] {
+        var begun: [Int] = []
+        while let ticket = queue.next(now: now) { begun.append(ticket) }
+        return begun
     }
 }
 
@@ -44,24 +49,20 @@ private final class QueueUnderTest {
     @Test func theNewestBeginsFirst() {
         let queue = QueueUnderTest(Self.limits(inProgress: 1))
         let tickets = (0..<4).map { _ in queue.arrived(now: Self.start).ticket }
-        #expect(queue.helloReceived(tickets[0], now: Self.start) == .begin)
-        for ticket in tickets.dropFirst() { #expect(queue.helloReceived(ticket, now: Self.start) == .wait) }
-        var order: [Int] = []
-        var running = tickets[0]
-        while true {
-            queue.ended(running)
-            guard let next = queue.next(now: Self.start) else { break }
-            order.append(next)
-            running = next
+        for ticket in tickets { queue.helloReceived(ticket, now: Self.start) }
+        for ticket in tickets.reversed() {
+            #expect(queue.begin(now: Self.start) == [ticket])
+            queue.ended(ticket)
         }
-        #expect(order == [tickets[3], tickets[2], tickets[1]])
+        #expect(queue.begin(now: Self.start) == [])
     }
 
     @Test func noMoreThanTheLimitAreInProgress() {
         let queue = QueueUnderTest(Self.limits(inProgress: 2, waiting: 100))
         for _ in 0..<50 {
             let ticket = queue.arrived(now: Self.start).ticket
-            _ = queue.helloReceived(ticket, now: Self.start)
+            queue.helloReceived(ticket, now: Self.start)
+            queue.begin(now: Self.start)
         }
         #expect(queue.inProgressCount == 2 && queue.waitingCount == 48)
         #expect(queue.next(now: Self.start) == nil && !queue.hasNext)
@@ -70,7 +71,9 @@ private final class QueueUnderTest {
     @Test func whoeverHasGoneIsNeverBegun() {
         let queue = QueueUnderTest(Self.limits(inProgress: 1))
         let tickets = (0..<4).map { _ in queue.arrived(now: Self.start).ticket }
-        for ticket in tickets { _ = queue.helloReceived(ticket, now: Self.start) }
+        queue.helloReceived(tickets[0], now: Self.start)
+        #expect(queue.begin(now: Self.start) == [tickets[0]])
+        for ticket in tickets.dropFirst() { queue.helloReceived(ticket, now: Self.start) }
         #expect(queue.ended(tickets[3]), "the newest leaves while it waits")
         #expect(queue.ended(tickets[1]), "one in the middle leaves")
         #expect(!queue.ended(tickets[0]), "the handshake is done")
@@ -83,15 +86,17 @@ private final class QueueUnderTest {
     @Test func beyondTheLimitTheOldestThatWaitsIsClosed() {
         let queue = QueueUnderTest(Self.limits(inProgress: 1, waiting: 3))
         let begun = queue.arrived(now: Self.start).ticket
-        #expect(queue.helloReceived(begun, now: Self.start) == .begin)
+        queue.helloReceived(begun, now: Self.start)
+        #expect(queue.begin(now: Self.start) == [begun])
         let said = queue.arrived(now: Self.at(1)).ticket
         let silent = queue.arrived(now: Self.at(2)).ticket
-        let third = queue.arrived(now: Self.at(4))
+        let third = queue.arrived(now: Self.at(3))
         #expect(third.closes == nil)
-        _ = queue.helloReceived(said, now: Self.at(3))
+        queue.helloReceived(said, now: Self.at(4))
         let fourth = queue.arrived(now: Self.at(5))
         #expect(fourth.closes == silent, "it has been in its place longest")
-        #expect(queue.arrived(now: Self.at(6)).closes == said)
+        #expect(queue.arrived(now: Self.at(6)).closes == third.ticket)
+        #expect(queue.arrived(now: Self.at(7)).closes == said)
         #expect(queue.waitingCount == 3 && queue.inProgressCount == 1)
     }
 
@@ -99,8 +104,9 @@ private final class QueueUnderTest {
         let queue = QueueUnderTest(Self.limits(inProgress: 1))
         let slow = queue.arrived(now: Self.start).ticket
         let other = queue.arrived(now: Self.start).ticket
-        _ = queue.helloReceived(slow, now: Self.start)
-        _ = queue.helloReceived(other, now: Self.start)
+        queue.helloReceived(slow, now: Self.start)
+        #expect(queue.begin(now: Self.start) == [slow])
+        queue.helloReceived(other, now: Self.start)
         #expect(queue.deadline == Self.at(1))
         #expect(queue.timerFired(now: Self.at(0.9)) == [])
         #expect(queue.next(now: Self.at(0.9)) == nil)
@@ -120,12 +126,14 @@ private final class QueueUnderTest {
         case .silent: ticket = queue.arrived(now: Self.start).ticket
         case .unfinished, .crowdedOut:
             ticket = queue.arrived(now: Self.start).ticket
-            _ = queue.helloReceived(ticket, now: Self.start)
+            queue.helloReceived(ticket, now: Self.start)
+            queue.begin(now: Self.start)
         case .waited:
             ticket = queue.arrived(now: Self.start).ticket
-            _ = queue.helloReceived(ticket, now: Self.start)
+            queue.helloReceived(ticket, now: Self.start)
+            queue.begin(now: Self.start)
             let newer = queue.arrived(now: Self.start).ticket
-            _ = queue.helloReceived(newer, now: Self.start)
+            queue.helloReceived(newer, now: Self.start)
             #expect(queue.timerFired(now: Self.at(seconds - 0.1)).map(\.ticket) == [ticket], "the first is unfinished")
             #expect(queue.timerFired(now: Self.at(seconds)) == [.init(ticket: newer, why: .waited)])
             return
@@ -139,7 +147,10 @@ private final class QueueUnderTest {
     @Test func tooManySlowHandshakesCrowdOutTheSlowest() {
         let queue = QueueUnderTest(Self.limits(inProgress: 3, slow: 2))
         let tickets = (0..<3).map { _ in queue.arrived(now: Self.start).ticket }
-        for ticket in tickets { _ = queue.helloReceived(ticket, now: Self.start) }
+        for ticket in tickets {
+            queue.helloReceived(ticket, now: Self.start)
+            queue.begin(now: Self.start)
+        }
         #expect(queue.timerFired(now: Self.at(1)) == [.init(ticket: tickets[0], why: .crowdedOut)])
         #expect(queue.slowCount == 2 && queue.inProgressCount == 0)
     }
@@ -163,7 +174,7 @@ private final class QueueUnderTest {
             case 4, 5:
                 guard let ticket = silent.sorted().randomElement(using: &random) else { continue }
                 silent.remove(ticket)
-                _ = queue.helloReceived(ticket, now: now)
+                queue.helloReceived(ticket, now: now)
             case 6:
                 guard let ticket = open.sorted().randomElement(using: &random) else { continue }
                 open.remove(ticket)
@@ -174,7 +185,7 @@ private final class QueueUnderTest {
                     open.remove(one.ticket)
                     silent.remove(one.ticket)
                 }
-                while queue.next(now: now) != nil {}
+                queue.begin(now: now)
             }
             #expect(queue.inProgressCount <= 3 && queue.waitingCount <= 20 && queue.slowCount <= 3)
             #expect(queue.inProgressCount + queue.waitingCount + queue.slowCount == open.count)
