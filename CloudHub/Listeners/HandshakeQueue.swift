@@ -5,7 +5,7 @@ import Primitives
 /// The newest goes first: after a power cut thousands come at once, and those that have waited longest have probably given
 /// up. A peer that lets the hub wait keeps its handshake but not its place, so that nobody holds the others up by silence.
 ///
-/// Every connection is in one of four lists, each in the order of entering, and each with one length of time for all: what
+/// Every connection is in one of four lists, each in the order of its instants, and each with one length of time for all: what
 /// is due is always at an oldest end.
 struct HandshakeQueue: ~Copyable {
     /// A connection, until it has ended; then the number is used again.
@@ -115,12 +115,12 @@ struct HandshakeQueue: ~Copyable {
     mutating func timerFired(now: MonotonicInstant) -> [Expired] {
         var expired: [Expired] = []
         while let ticket = due(.inProgress, now) {
-            _ = leave(ticket)
+            let begun = leave(ticket)?.since ?? now
             if slowCount >= limits.slowMax, let slowest = lists[List.slow.rawValue].oldest {
                 ended(slowest)
                 expired.append(Expired(ticket: slowest, why: .crowdedOut))
             }
-            enter(ticket, .slow, now)
+            enter(ticket, .slow, begun)
         }
         for (list, why) in [(List.silent, Expiry.silent), (.waiting, .waited), (.slow, .unfinished)] {
             while let ticket = due(list, now) {
@@ -135,10 +135,9 @@ struct HandshakeQueue: ~Copyable {
 
     private func time(_ list: List) -> Duration {
         switch list {
-        case .silent: limits.timeout
+        case .silent, .slow: limits.timeout
         case .waiting: limits.waitMax
         case .inProgress: limits.patience
-        case .slow: limits.timeout - limits.patience
         }
     }
 
@@ -155,9 +154,9 @@ struct HandshakeQueue: ~Copyable {
         return lists[list.rawValue].oldest
     }
 
-    private mutating func enter(_ ticket: Ticket, _ list: List, _ now: MonotonicInstant) {
+    private mutating func enter(_ ticket: Ticket, _ list: List, _ since: MonotonicInstant) {
         let newest = lists[list.rawValue].newest
-        entries[ticket] = Entry(list: list, since: now, older: newest, newer: nil)
+        entries[ticket] = Entry(list: list, since: since, older: newest, newer: nil)
         if let newest { entries[newest]?.newer = ticket }
         lists[list.rawValue].newest = ticket
         if newest == nil { lists[list.rawValue].oldest = ticket }
