@@ -82,11 +82,13 @@ public final class MQTTConnections: Sendable {
     private func makeShards() async throws -> [Shard] {
         let loops = Array(group.makeIterator())
         let log = shared.dependencies.eventLog
+        let throttles = shared.dependencies.throttles
         let bytesMax = configuration.waitingBytesMax / max(1, loops.count)
         var shards: [Shard] = []
         for loop in loops {
             let bound = try await loop.submit { [collected] in
-                let shard = LoopShard(eventLoop: loop, log: log, bytesMax: bytesMax, metrics: collected)
+                let shard = LoopShard(
+                    eventLoop: loop, log: log, bytesMax: bytesMax, metrics: collected, throttles: throttles)
                 return NIOLoopBound(shard, eventLoop: loop)
             }.get()
             shards.append(Shard(eventLoop: loop, bound: bound))

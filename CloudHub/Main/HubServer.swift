@@ -2,6 +2,7 @@ import HubClock
 import AsyncHTTPClient
 import CRM
 import Control
+import DeviceAPI
 import Devices
 import EventLog
 import Faults
@@ -112,6 +113,7 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
+        rooms.deviceAPI.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         return makeWeb(router, at: settings.https, security: security, label: "https")
     }
@@ -150,10 +152,10 @@ struct HubServer {
         configuration.connectionsMax = settings.config.limits.connectionsMax
         configuration.connectTimeout = settings.config.limits.connectTimeout
         configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
-        let registry = stores.registry
+        let door = rooms.door
         let dependencies = MQTTDependencies(
-            authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
-            eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
+            authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
+            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: tls, admission: admission, dependencies: dependencies, group: group)
@@ -180,7 +182,8 @@ struct HubServer {
         let verbs = Verbs(
             directory: directory, address: address, registry: stores.registry, database: stores.database,
             running: Verbs.RunningHub(
-                devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
+                devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
+                faults: rooms.faults, pages: rooms.pages,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.

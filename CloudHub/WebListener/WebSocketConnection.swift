@@ -35,9 +35,16 @@ final class WebSocketConnection: ChannelDuplexHandler {
     func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
 
     func channelInactive(context: ChannelHandlerContext) {
+        if case .closing(let promise) = state { promise?.succeed() }
         state = .ended
         timer?.cancel()
         context.fireChannelInactive()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        // There is nobody left to say close to.
+        if case .open = state { state = .ended }
+        context.fireErrorCaught(error)
     }
 
     // MARK: - In
@@ -115,6 +122,7 @@ final class WebSocketConnection: ChannelDuplexHandler {
 
     func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
         guard mode == .all, case .open = state else {
+            if case .closing(let first?) = state { context.channel.closeFuture.cascade(to: first) }
             state = .ended
             context.close(mode: mode, promise: promise)
             return

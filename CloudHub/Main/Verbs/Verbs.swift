@@ -4,6 +4,7 @@ import EventLog
 import Faults
 import HubContract
 import JSON
+import Journal
 import LiveState
 import Primitives
 import Registry
@@ -23,6 +24,7 @@ struct Verbs: Sendable {
     /// What a verb needs of a running hub.
     struct RunningHub: Sendable {
         let devices: DeviceHub
+        let journal: DeviceJournal
         let log: any EventLog
         let live: LiveState
         let faults: any FaultStore
@@ -46,6 +48,7 @@ struct Verbs: Sendable {
             case "module.show": return .done(try showModule(request))
             case "module.delete": return .done(try await deleteModule(request))
             case "device.queue": return .done(try await showQueue(request))
+            case "device.events": return try await showEvents(request, send: send)
             case "device.feedback": return .done(try await showFeedback(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)
