@@ -68,20 +68,20 @@ def invoke(hub, token, name, payload):
 
 def test_a_device_that_does_not_read_is_let_go_when_too_much_waits_for_it(hub):
     hub.create("wall")
-    with hub.unharmed():
+    with hub.unharmed(mebibytes=96):
         device = small_window(hub, "wall")
         device.subscribe("$iothub/methods/POST/#")
         device.subscribe("devices/wall/messages/devicebound/#")
         for _ in range(10):
             hub.stage.hub_command("device", "send", "wall", "x" * 60_000, data=hub.process.data)
         token = service_token(hub.stage.hub_command("connection-string", data=hub.process.data))
-        payload, statuses = b"x" * 100_000, []
+        payload, statuses = b"x" * 120_000, []
 
         def call():
-            for _ in range(15):
+            for _ in range(6):
                 statuses.append(invoke(hub, token, "wall", payload))
 
-        callers = [threading.Thread(target=call) for _ in range(10)]
+        callers = [threading.Thread(target=call) for _ in range(40)]
         for caller in callers:
             caller.start()
         for caller in callers:
