@@ -78,6 +78,7 @@ let package = Package(
         room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
         room("WebSocketCodec", "Protocol/WebSocketCodec", [nioCore]),
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
+        room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
@@ -100,11 +101,15 @@ let package = Package(
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
+        room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
+        room(
+            "HubTransport", "EdgeAgent/HubTransport",
+            ["Primitives", "MQTTClient", "Tunnels", "Connectivity", "DriverRuntime", "COpenSSL"]),
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
-                "CMosquitto", "COpenSSL", logging,
+                "Primitives", "JSON", "HubContract", "MQTTClient", "Telemetry", "Outbox", "Connectivity",
+                "DriverRuntime", "HubTransport", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
@@ -116,7 +121,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
+                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
+                "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
 
@@ -203,6 +209,8 @@ let package = Package(
         tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
         tests("WebSocketCodec", "Tests/Protocol/WebSocketCodecTests", ["WebSocketCodec", "Primitives", nioCore]),
+        tests(
+            "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         room(
@@ -224,6 +232,7 @@ let package = Package(
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
+        tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
@@ -234,8 +243,8 @@ let package = Package(
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
-                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
-                "BrokerKit", logging,
+                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
+                "Primitives", "BrokerKit", logging,
             ]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
@@ -276,8 +285,8 @@ let package = Package(
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [
-                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
-                nioPosix, nioSSL, crypto, logging,
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles", "Journal",
+                "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         tests(
             "EventLog", "Tests/CloudHub/EventLogTests",
@@ -285,7 +294,8 @@ let package = Package(
         tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog",
+                "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),
         tests(

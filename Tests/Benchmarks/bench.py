@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Deploy/dev"), str(ROOT / "Tests/Compatibility")]
 
 import devices  # noqa: E402
+import uplink  # noqa: E402
 from sas import service_token  # noqa: E402
 from stage import Browser, Stage, broker_program, free_port, can_connect, wait_until  # noqa: E402
 
@@ -219,7 +220,8 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
-    rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway}
+    rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway,
+            "uplink": uplink.measure}
     options.add_argument("--only", choices=rows, help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")
