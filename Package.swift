@@ -129,6 +129,7 @@ let package = Package(
         // CloudHub: the hub.
         room("HubClock", "CloudHub/HubClock", ["Primitives"]),
         room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Authorities", "CloudHub/Authorities", ["Primitives", x509, asn1, crypto, logging]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
         room("Throttles", "CloudHub/Throttles", ["Primitives", "HubContract"]),
@@ -161,8 +162,8 @@ let package = Package(
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, sqlite, nioCore, logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
+                "EventLog", "Faults", "CRM", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -194,10 +195,10 @@ let package = Package(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
-                "Certificates",
-                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "WebListener", "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState",
-                "Health", "Control", nioCore, nioPosix, nioSSL, hummingbird, httpClient, unixSignals, logging,
+                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
+                "Faults", "SQLiteHubStore", "CRM", "WebListener", "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles",
+                "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL, hummingbird,
+                httpClient, unixSignals, logging,
                 argumentParser,
             ]),
 
@@ -282,6 +283,9 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests(
+            "Authorities", "Tests/CloudHub/AuthoritiesTests",
+            ["Authorities", "SQLiteHubStore", "HubTestSupport", "Primitives", x509, asn1, crypto]),
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [

@@ -23,6 +23,8 @@ public enum HandshakeFailure {
             "what came is no TLS; this port is for \(port == .mqtt ? "MQTT" : "HTTPS and MQTT") over TLS only"
         case "NO_SHARED_CIPHER":
             "the client offers no cipher that the hub takes; update the client"
+        case "KEY_USAGE_BIT_INCORRECT":
+            "the client's certificate is not meant for a client by its key usage; have it issued for TLS client authentication"
         // OpenSSL's clients tell it in plain text within TLS 1.3, which counts as a packet of the wrong length.
         case "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
             "SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "BAD_PACKET_LENGTH":

@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import AsyncHTTPClient
 import CRM
@@ -180,7 +181,8 @@ struct HubServer {
         let rooms = rooms
         let directory = settings.directory
         let verbs = Verbs(
-            directory: directory, address: address, registry: stores.registry, database: stores.database,
+            directory: directory, address: address, registry: stores.registry, authorities: stores.authorities,
+            database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
                 faults: rooms.faults, pages: rooms.pages,
@@ -225,6 +227,7 @@ struct HubServer {
                 logger.warning("the connector does not run: faults wait, and no command reaches a device")
             }
             group.addTask { await rooms.devices.run() }
+            group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }

@@ -10,5 +10,6 @@ public enum HubSchema {
         deliveriesMigration,
         SQLiteFaultStore.aliasMigration,
         queueMigration,
+        authorityMigration,
     ]
 }

@@ -9,6 +9,10 @@ import Testing
         ("WRONG_VERSION_NUMBER", "what came is no TLS; this port is for MQTT over TLS only"),
         ("HTTP_REQUEST", "what came is no TLS; this port is for MQTT over TLS only"),
         ("NO_SHARED_CIPHER", "the client offers no cipher that the hub takes; update the client"),
+        (
+            "KEY_USAGE_BIT_INCORRECT",
+            "the client's certificate is not meant for a client by its key usage; have it issued for TLS client authentication"
+        ),
         ("DECODE_ERROR", "TLS failed with DECODE_ERROR; check the client's TLS settings"),
     ])
     func aReasonBecomesASentence(name: String, sentence: String) {
