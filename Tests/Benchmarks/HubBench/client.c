@@ -64,6 +64,7 @@ static void close_client(struct client *c) {
     c->state = IDLE;
     setsockopt(c->socket, SOL_SOCKET, SO_LINGER, &linger, sizeof linger);
     close(c->socket);
+    SSL_set_shutdown(c->ssl, SSL_SENT_SHUTDOWN | SSL_RECEIVED_SHUTDOWN);  // or its session would count as a bad one
     SSL_free(c->ssl);
     c->ssl = NULL;
 }
