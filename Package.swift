@@ -141,10 +141,16 @@ let package = Package(
             "Faults", "CloudHub/Faults",
             ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
         room(
+            "BlobStore", "CloudHub/BlobStore",
+            ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
+        room(
+            "FileUpload", "CloudHub/FileUpload",
+            ["Primitives", "JSON", "HubContract", "Sessions", "BlobStore", hummingbird, httpTypes, nioCore, logging]),
+        room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", grdb, sqlite, nioCore, logging,
+                "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -167,7 +173,7 @@ let package = Package(
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
+                "BlobStore", "FileUpload", "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
                 hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
                 argumentParser,
             ]),

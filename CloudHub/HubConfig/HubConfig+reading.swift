@@ -25,6 +25,7 @@ extension HubConfig {
         limits = Self.limits(root.section("limits"))
         eventLog = Self.eventLog(root.section("event_log"))
         cloudToDevice = Self.cloudToDevice(root.section("cloud_to_device"))
+        files = Self.files(root.section("files"))
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
             "poll_interval", default: commandPollInterval, in: .milliseconds(200) ... .seconds(60))

@@ -30,6 +30,7 @@ struct HubRooms: Sendable {
     let desk: ServiceDesk
     let pages: WebPages
     let serviceAPI: ServiceAPI
+    let files: HubFiles
     let health: HubHealth
     let httpClient: HTTPClient
 
@@ -66,6 +67,7 @@ struct HubRooms: Sendable {
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,
             serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
+            files: try await HubFiles.make(settings, stores: stores),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

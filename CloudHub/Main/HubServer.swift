@@ -5,6 +5,7 @@ import Control
 import Devices
 import EventLog
 import Faults
+import FileUpload
 import Glibc
 import Health
 import HubConfig
@@ -109,6 +110,11 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
+        FileUploadAPI(
+            rooms.files.uploads, authority: RegistryAuthority(registry: stores.registry), hostName: settings.hostname,
+            clock: SystemTime.wall
+        ).addRoutes(to: router)
+        rooms.files.endpoint?.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
@@ -154,6 +160,7 @@ struct HubServer {
             directory: directory, address: address, registry: stores.registry, database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
+                blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.
@@ -196,6 +203,7 @@ struct HubServer {
             }
             group.addTask { await rooms.devices.run() }
             group.addTask { await rooms.live.run() }
+            group.addTask { await rooms.files.uploads.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }
         }

@@ -1,3 +1,4 @@
+import BlobStore
 import Control
 import Devices
 import EventLog
@@ -27,6 +28,8 @@ struct Verbs: Sendable {
         let live: LiveState
         let faults: any FaultStore
         let pages: WebPages
+        /// `nil` with a store elsewhere.
+        let blobs: Blobs?
         let rules: JSONValue
         let backup: @Sendable (String) async throws -> Void
     }
@@ -46,6 +49,9 @@ struct Verbs: Sendable {
             case "module.show": return .done(try showModule(request))
             case "module.delete": return .done(try await deleteModule(request))
             case "device.queue": return .done(try await showQueue(request))
+            case "device.files": return .done(try await listFiles(request))
+            case "device.file-link": return .done(try await makeFileLink(request))
+            case "device.delete-file": return .done(try await deleteFile(request))
             case "device.feedback": return .done(try await showFeedback(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)

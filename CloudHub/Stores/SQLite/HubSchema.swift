@@ -10,5 +10,7 @@ public enum HubSchema {
         deliveriesMigration,
         SQLiteFaultStore.aliasMigration,
         queueMigration,
+        SQLiteBlobIndex.migration,
+        SQLiteUploadStore.migration,
     ]
 }
