@@ -14,11 +14,12 @@ demo: setup tools
 	$(BUILD) --product edge-agent
 	python3 Deploy/dev/demo.py --programs "$$($(BUILD) --show-bin-path)" $(if $(ONCE),--once)
 
-# The whole suite: unit and golden tests, then the black-box tests on real parts.
+# The whole suite: unit and golden tests, the black-box tests on real parts, a minute of fuzzing.
 test: setup tools venv
 	$(BUILD) --build-tests
 	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)"
 	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
+	Tests/Fuzz/run.sh 60
 
 # The subset for working: every Swift suite but the one that runs whole gateways; no venv and no browser.
 test-fast: setup tools

@@ -54,7 +54,7 @@ struct HubRooms: Sendable {
         )
         let pages = try WebPages(
             source: PageAdapter(
-                registry: registry, devices: devices, live: live, desk: desk,
+                registry: registry, devices: devices, live: live, log: log, desk: desk,
                 commandTimeLimit: settings.config.commandTimeLimit), now: SystemTime.wall)
         let database = stores.database
         let health = HubHealth(

@@ -1,7 +1,9 @@
 import Devices
+import EventLog
 import HubContract
 import JSON
 import LiveState
+import NIOPosix
 import Primitives
 import Registry
 import ServiceDesk
@@ -17,6 +19,7 @@ struct PageAdapter: PageSource {
     let registry: DeviceRegistry
     let devices: DeviceHub
     let live: LiveState
+    let log: any EventLog
     let desk: ServiceDesk
     /// How long a command row may wait for its device.
     let commandTimeLimit: Duration
@@ -24,8 +27,16 @@ struct PageAdapter: PageSource {
     func devices(_ query: DeviceQuery) async throws -> DevicePage {
         let found = registry.find(
             containing: query.text, skipping: (query.page - 1) * DeviceQuery.rowsMax, most: DeviceQuery.rowsMax)
+        let log = log
+        let gateways = found.records.filter(\.capabilities.iotEdge).map(\.id)
+        let missing = try await NIOThreadPool.singleton.runIfActive {
+            try gateways.reduce(into: [DeviceID: UInt64]()) { missing, gateway in
+                missing[gateway] = try log.gaps(gateway: gateway).flatMap(\.holes).reduce(0) { $0 &+ $1.count }
+            }
+        }
         return DevicePage(
-            rows: found.records.map(row), matchingCount: found.matchingCount, totalCount: registry.statistics.total,
+            rows: found.records.map { row($0, missingCount: missing[$0.id] ?? 0) }, matchingCount: found.matchingCount,
+            totalCount: registry.statistics.total,
             openAlerts: try await desk.alerts(.open, limit: Self.openAlertsMax).map(row))
     }
 
@@ -41,7 +52,7 @@ struct PageAdapter: PageSource {
         guard let found = try await desk.alert(id) else { return nil }
         return AlertDetail(
             row: row(found.alert), data: found.alertText, facts: AlertFacts.read(found.alertText),
-            deviceNow: DeviceID(found.alert.deviceID).flatMap { registry.device($0) }.map(row),
+            deviceNow: DeviceID(found.alert.deviceID).flatMap { registry.device($0) }.map { row($0) },
             commands: found.commands.map {
                 CommandRow(
                     name: $0.name, status: $0.status, reason: $0.reason, time: $0.createdAt,
@@ -66,7 +77,7 @@ struct PageAdapter: PageSource {
         }
     }
 
-    private func row(_ record: DeviceRecord) -> DeviceRow {
+    private func row(_ record: DeviceRecord, missingCount: UInt64 = 0) -> DeviceRow {
         let latest = live.latest(of: record.id)
         let metrics = (latest?.metrics ?? [:]).sorted { $0.key < $1.key }
         return DeviceRow(
@@ -79,7 +90,7 @@ struct PageAdapter: PageSource {
                 MetricCell(
                     name: name, value: ShownValue.text(latest.value), unit: latest.unit ?? "",
                     time: latest.time, quality: latest.quality.rawValue)
-            })
+            }, missingCount: missingCount)
     }
 
     private func row(_ alert: DeskAlert) -> AlertRow {

@@ -63,10 +63,12 @@ public struct DeviceRow: Sendable, Equatable {
     /// `nil` when it was never heard.
     public let lastHeard: WallInstant?
     public let metrics: [MetricCell]
+    /// Of a gateway: records that it numbered, that are not in the hub's log, and that it did not declare as dropped.
+    public let missingCount: UInt64
 
     public init(
         id: String, gateway: String, isGateway: Bool, isConnected: Bool, isEnabled: Bool, lastHeard: WallInstant?,
-        metrics: [MetricCell]
+        metrics: [MetricCell], missingCount: UInt64 = 0
     ) {
         self.id = id
         self.gateway = gateway
@@ -75,6 +77,7 @@ public struct DeviceRow: Sendable, Equatable {
         self.isEnabled = isEnabled
         self.lastHeard = lastHeard
         self.metrics = metrics
+        self.missingCount = missingCount
     }
 }
 

@@ -101,6 +101,7 @@ enum TemplateText {
         {{#hasGateway}}<p class="note">through {{gateway}}</p>{{/hasGateway}}
         {{#isGateway}}<p class="note">gateway</p>{{/isGateway}}
         {{#trouble}}<p class="wrong"><a href="/alerts/{{id}}">{{alertTitle}}</a></p>{{/trouble}}
+        {{#isMissing}}<p class="wrong" data-missing>{{missing}}</p>{{/isMissing}}
         <dl>
         {{#metrics}}
         <div><dt>{{name}}</dt><dd data-metric="{{name}}" title="{{time}}">{{value}} {{unit}}\

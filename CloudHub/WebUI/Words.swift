@@ -46,6 +46,15 @@ enum Advice {
         return "Send a command below, or visit the device. The alert closes by itself as soon as the cause is gone."
     }
 
+    /// Of records that a gateway made and that are not here; empty when none are missing.
+    static func missing(_ count: UInt64) -> String {
+        switch count {
+        case 0: ""
+        case 1: "1 record of this gateway is missing. It comes by itself; if it does not, see the gateway's log."
+        default: "\(count) records of this gateway are missing. They come by themselves; if not, see the gateway's log."
+        }
+    }
+
     /// A command's state as a person says it: what is shown in its badge.
     static func badge(_ status: String) -> String {
         switch status {

@@ -329,6 +329,10 @@ class Browser:
         value = card and re.search(rf'data-metric="{re.escape(name)}"[^>]*>([^<]*)', card.group(1))
         return value.group(1).strip() if value else None
 
+    def missing(self):
+        """What the devices page says of records that gateways made and that are not here."""
+        return re.findall(r"data-missing>([^<]*)<", self.page("/fragments/devices"))
+
     def alerts(self, state="open"):
         """Ids and titles of the alerts in a state, newest first."""
         text = self.page("/fragments/alerts")

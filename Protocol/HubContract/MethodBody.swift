@@ -64,7 +64,7 @@ struct Body {
         self.name = name
     }
 
-    func value(_ key: String) -> JSONValue? { object[key].flatMap { $0.isNull ? nil : $0 } }
+    func value(_ key: String) -> JSONValue? { object[key]?.unlessNull }
 
     func text(_ key: String) throws(HubError) -> String? {
         guard let value = value(key) else { return nil }

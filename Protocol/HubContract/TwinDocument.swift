@@ -144,8 +144,7 @@ public struct TwinDocument: Hashable, Sendable {
         if let properties, !properties.isNull, properties.objectValue == nil {
             throw HubError(.argumentInvalid, "'properties' is not a JSON object")
         }
-        let present = { (value: JSONValue?) in value.flatMap { $0.isNull ? nil : $0 } }
-        return (present(object["tags"]), present(properties?["desired"]))
+        return (object["tags"]?.unlessNull, properties?["desired"]?.unlessNull)
     }
 
     /// The section's object, without the `$metadata` and `$version` that a read twin carries back.

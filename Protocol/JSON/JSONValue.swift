@@ -32,6 +32,8 @@ extension JSONValue {
     public var text: String { String(decoding: serialized(), as: UTF8.self) }
 
     public var isNull: Bool { self == .null }
+    /// Itself, and nothing at all when it is `null`.
+    public var unlessNull: JSONValue? { isNull ? .none : .some(self) }
     /// The text when this is a string.
     public var stringValue: String? { if case .string(let text) = self { text } else { nil } }
     /// The number when it is whole and fits.

@@ -203,6 +203,30 @@ def test_the_subscription_to_another_device_is_refused_and_the_connection_lives_
     device.close()
 
 
+# -- what is missing
+
+
+def test_a_hole_in_a_gateways_records_is_said_on_its_page_until_it_is_filled_or_declared(hub, bystander):
+    hub.create("gw-holes", "--gateway")
+    gateway = hub.connect("gw-holes")
+    browser = Browser(f"http://127.0.0.1:{hub.process.http}")
+    assert browser.open_link(hub.stage.hub_command("sign-in", data=hub.process.data))
+
+    def send(first, count, **more):
+        records = [reading(first + place, "gw-holes", f"{place}.5") for place in range(count)]
+        batch = {"v": 1, "epoch": "00000000000000aa", "runs": [[str(first), str(count)]], "records": records, **more}
+        gateway.acknowledged(gateway.publish(batch, bag=f"$.ct={BATCH_TYPE}&$.ce=utf-8"))
+        return browser.missing()
+
+    assert send(1, 2) == []
+    assert send(6, 1) == [
+        "3 records of this gateway are missing. They come by themselves; if not, see the gateway&#39;s log."]
+    assert send(3, 2) == [
+        "1 record of this gateway is missing. It comes by itself; if it does not, see the gateway&#39;s log."]
+    assert send(7, 1, dropped=[["5", "1"]]) == []
+    gateway.close()
+
+
 # -- who speaks for whom
 
 FOREIGN = ("'their-child' is no child of gateway 'gw-ours'; make it one in the hub's registry, or remove the sensor from "

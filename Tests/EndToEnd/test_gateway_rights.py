@@ -47,8 +47,7 @@ class ServedHub(HubUnderTest):
         """Enables or disables the device; done when the future is."""
         def change():
             device = self.rest("GET", f"/devices/{name}")
-            body = {key: value for key, value in device.items() if value is not None} | {"status": status}
-            assert self.rest("PUT", f"/devices/{name}", body, **{"If-Match": '"*"'})["status"] == status
+            assert self.rest("PUT", f"/devices/{name}", device | {"status": status}, **{"If-Match": '"*"'})["status"] == status
         return self._caller.submit(change)
 
 

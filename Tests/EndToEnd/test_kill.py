@@ -11,7 +11,7 @@ import time
 import pytest
 
 from ledger import DEVICE, LIMIT, Log, Publisher, wait_for_last
-from stage import StageError, free_port, wait_until
+from stage import Browser, StageError, free_port, wait_until
 
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 KILLS = int(os.environ.get("KILLS", 50))
@@ -142,6 +142,9 @@ def test_an_hour_glass_of_hub_outage_leaves_no_gap(stage):
     publisher.finish()
     wait_for_last(stage, publisher)
     wait_until("the alerts", lambda: len(site.alerts()) >= publisher.breaches, 30, every=0.5)
+    browser = Browser(f"http://127.0.0.1:{site.ports['http']}")
+    assert browser.open_link(stage.hub_command("sign-in"))
+    assert browser.missing() == []
     assert Log(stage).problems(publisher, site.alerts()) == []
 
 

@@ -27,7 +27,8 @@ swiftc $canary -parse-as-library -swift-version 6 -O -sanitize=fuzzer,address -u
 
 mkdir -p "$corpus"
 for vector in Tests/Golden/mqtt/*/*/wire.hex; do
-    sed 's/#.*//' "$vector" | xxd -r -p > "$corpus/$(basename "$(dirname "$vector")")"
+    sed 's/#.*//' "$vector" | python3 -c 'import sys; sys.stdout.buffer.write(bytes.fromhex(sys.stdin.read()))' \
+        > "$corpus/$(basename "$(dirname "$vector")")"
 done
 # Whole conversations, so that the session's deeper states are not left to luck.
 cd "$corpus"

@@ -1,3 +1,4 @@
+import BrokerKit
 import FieldKit
 import Glibc
 import Synchronization
@@ -9,7 +10,7 @@ final class FickleBroker: Sendable {
     private let count = Mutex(0)
 
     init() throws {
-        port = try FreePort.next()
+        port = UInt16(clamping: try freePort())
         listener = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
         var address = sockaddr_in()
         address.sin_family = sa_family_t(AF_INET)

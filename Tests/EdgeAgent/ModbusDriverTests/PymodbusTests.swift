@@ -1,3 +1,4 @@
+import BrokerKit
 import FieldKit
 import Foundation
 import Primitives
@@ -85,19 +86,20 @@ final class PymodbusServer {
         let tests = URL(fileURLWithPath: "\(#filePath)").deletingLastPathComponent().deletingLastPathComponent()
             .deletingLastPathComponent()
         let script = tests.appendingPathComponent("Support/pymodbus_server.py").path
-        let output = folder.file("server.log")
-        process = try ChildProcess(Self.python, [script, serial ? "serial" : "tcp"], output: output)
-        let process = process
-        var place: String?
-        try waitUntil("the pymodbus server says where it is") {
-            let said = (try? String(contentsOfFile: output, encoding: .utf8)) ?? ""
-            guard process.isRunning else { throw FieldKitError("the pymodbus server ended: \(said)") }
-            let lines = said.split(separator: "\n", omittingEmptySubsequences: false).dropLast()
-            place = lines.first { $0.hasPrefix("at ") }.map { String($0.dropFirst(3)) }
-            return place != nil
+        let errors = folder.file("server.log")
+        process = try ChildProcess(
+            Self.python, [script, serial ? "serial" : "tcp"], keepsOutput: true, errorFile: errors)
+        var line = process.nextLine()
+        while let said = line, !said.hasPrefix("at ") { line = process.nextLine() }
+        guard let line else {
+            let said = (try? String(contentsOfFile: errors, encoding: .utf8)) ?? ""
+            throw FieldKitError("the pymodbus server ended: \(said)")
         }
-        address = place ?? ""
+        address = String(line.dropFirst(3))
     }
 
-    func stop() { process.end() }
+    func stop() {
+        process.signal(SIGTERM)
+        process.waitUntilExit()
+    }
 }

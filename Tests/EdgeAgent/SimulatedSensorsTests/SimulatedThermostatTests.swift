@@ -1,3 +1,4 @@
+import BrokerKit
 import FieldKit
 import JSON
 import Primitives

@@ -52,6 +52,15 @@ struct BodyTests {
             ])
     }
 
+    @Test("a device is taken back as it was shown", arguments: [nil, "in the workshop"])
+    func shownDevice(reason: String?) throws {
+        let identity = try #require(HubIdentity("dev-1"))
+        var body = DeviceBody(identity: identity)
+        body.statusReason = reason
+        let shown = try JSONValue(parsing: body.json().text)
+        #expect(try DeviceBody(parsing: shown, for: identity).statusReason == reason)
+    }
+
     @Test(
         "a wrong device body is refused with what to do",
         arguments: [

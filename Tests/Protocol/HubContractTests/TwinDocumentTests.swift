@@ -41,6 +41,16 @@ struct TwinDocumentTests {
         #expect(twin.etag == "AAAAAAAAAAQ=")
     }
 
+    @Test("sections that are null are sections that were not sent")
+    func nullSections() throws {
+        var twin = TwinDocument(at: Self.start)
+        _ = try twin.patch(["tags": ["a": 1], "properties": ["desired": ["x": 1]]], at: Self.later)
+        #expect(try twin.patch(["tags": nil, "properties": ["desired": nil]], at: Self.later) == nil)
+        #expect(try twin.patch(["tags": ["b": 2], "properties": nil], at: Self.later) == nil)
+        #expect(twin.tags == ["a": 1, "b": 2])
+        #expect(twin.deviceView()["desired"]?["x"] == 1)
+    }
+
     @Test("a replacement empties what it does not name and ignores the versions that a read twin carries back")
     func replace() throws {
         var twin = TwinDocument(at: Self.start)

@@ -1,30 +1,33 @@
 import Foundation
 
 /// A program started with a clean signal mask. Foundation's `Process` hands down the mask of the thread that starts
-/// it, and test threads block everything: a child would never hear SIGTERM or its own alarm.
+/// it, and test threads block everything: a child would never hear SIGTERM or its own alarm. It also lets children inherit
+/// each other's sockets, and waits for ever when tests start programs side by side: here a child has its three descriptors.
 public final class ChildProcess {
     public let processID: Int32
     private let output: FileHandle?
     private var status: Int32?
 
     /// - Parameters:
+    ///   - input: the file to read from; empty by default.
     ///   - keepsOutput: whether standard output is kept for `outputText`; otherwise it is thrown away.
     ///   - errorFile: where standard error goes, appended.
-    public init(_ program: String, _ arguments: [String], keepsOutput: Bool = false, errorFile: String = "/dev/null")
-        throws
-    {
+    public init(
+        _ program: String, _ arguments: [String], input: String = "/dev/null", keepsOutput: Bool = false,
+        errorFile: String = "/dev/null"
+    ) throws {
         var actions = posix_spawn_file_actions_t()
         posix_spawn_file_actions_init(&actions)
         defer { posix_spawn_file_actions_destroy(&actions) }
         let pipe = keepsOutput ? Pipe() : nil
-        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0)
+        posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, input, O_RDONLY, 0)
         posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, errorFile, O_WRONLY | O_CREAT | O_APPEND, 0o600)
         if let pipe {
             posix_spawn_file_actions_adddup2(&actions, pipe.fileHandleForWriting.fileDescriptor, STDOUT_FILENO)
-            posix_spawn_file_actions_addclose(&actions, pipe.fileHandleForReading.fileDescriptor)
         } else {
             posix_spawn_file_actions_addopen(&actions, STDOUT_FILENO, "/dev/null", O_WRONLY, 0)
         }
+        for descriptor in 3..<Int32(256) { posix_spawn_file_actions_addclose(&actions, descriptor) }
         var attributes = posix_spawnattr_t()
         posix_spawnattr_init(&attributes)
         defer { posix_spawnattr_destroy(&attributes) }

@@ -28,11 +28,15 @@ public final class TestBroker {
     }
 
     /// A plant's local broker: no TLS, everybody may come.
-    public static func plain() throws -> TestBroker {
-        try TestBroker(certificates: nil, lines: "allow_anonymous true")
+    ///
+    /// - Parameters:
+    ///   - extra: more lines of configuration.
+    ///   - isStarted: false to have only the port, for a broker that comes later.
+    public static func plain(extra: String = "allow_anonymous true", isStarted: Bool = true) throws -> TestBroker {
+        try TestBroker(certificates: nil, lines: extra, isStarted: isStarted)
     }
 
-    private init(certificates: TestCertificates?, lines: String) throws {
+    private init(certificates: TestCertificates?, lines: String, isStarted: Bool = true) throws {
         self.certificates = certificates
         folder = try makeTemporaryFolder("broker")
         port = try freePort()
@@ -46,7 +50,7 @@ public final class TestBroker {
 
             """
         try configuration.write(toFile: folder + "/mosquitto.conf", atomically: true, encoding: .utf8)
-        try start()
+        if isStarted { try start() }
     }
 
     deinit {
@@ -74,14 +78,19 @@ public final class TestBroker {
     }
 
     /// Runs one of mosquitto's own clients against this broker and returns what it printed.
+    ///
+    /// - Throws: when `mosquitto_pub` could not publish; `mosquitto_sub` may end because its time is up.
     @discardableResult
-    public func client(_ name: String, _ arguments: [String]) throws -> String {
+    public func client(_ name: String, _ arguments: [String], input: String = "/dev/null") throws -> String {
         let security = certificates.map { ["--cafile", $0.caFile] } ?? []
         let client = try ChildProcess(
-            try program(name), ["-h", "localhost", "-p", "\(port)"] + security + arguments,
+            try program(name), ["-h", "localhost", "-p", "\(port)"] + security + arguments, input: input,
             keepsOutput: true)
         let text = client.outputText()
-        client.waitUntilExit()
+        let status = client.exitStatus()
+        guard status == 0 || name != "mosquitto_pub" else {
+            throw BrokerKitError("\(name) \(arguments.joined(separator: " ")) ended with status \(status)")
+        }
         return text
     }
 
