@@ -1,3 +1,4 @@
+import BlobStore
 import HTTPTypes
 import HubContract
 public import Hummingbird

@@ -1,5 +1,5 @@
 import HubContract
-public import JSON
+import JSON
 public import Primitives
 
 /// What a device says of how its upload ended.

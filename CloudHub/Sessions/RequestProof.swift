@@ -1,4 +1,4 @@
-public import HubContract
+import HubContract
 public import Primitives
 
 /// What an HTTP request shows of the device that asks.
