@@ -122,12 +122,18 @@ let package = Package(
 
         // CloudHub: the hub.
         room("HubClock", "CloudHub/HubClock", ["Primitives"]),
-        room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", "ConfigText"]),
-        room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+                room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
+        room("Throttles", "CloudHub/Throttles", ["Primitives", "HubContract"]),
+        room("Journal", "CloudHub/Journal", ["Primitives"]),
+        room("HubConfig", "CloudHub/HubConfig", ["Primitives", "Telemetry", "Rules", "ConfigText", "Throttles"]),
         room("Sessions", "CloudHub/Sessions", ["Primitives", "HubContract", "MQTTCodec", "MQTTSession", nioCore]),
-        room("Devices", "CloudHub/Devices", ["Primitives", "JSON", "HubContract", "Registry", "Sessions", logging]),
+        room(
+            "Devices", "CloudHub/Devices",
+            [
+                "Primitives", "JSON", "HubContract", "Registry", "Sessions", "Throttles", "Journal", logging,
+            ]),
         room(
             "Ingest", "CloudHub/Ingest",
             ["Primitives", "JSON", "Telemetry", "HubContract", "EventLog", "Registry", nioCore, logging]),
@@ -135,17 +141,26 @@ let package = Package(
             "Listeners", "CloudHub/Listeners",
             [
                 "Primitives", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
-                "EventLog", "Ingest", nioCore, nioPosix, nioSSL, crypto, logging,
+                "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         room(
             "Faults", "CloudHub/Faults",
             ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
         room(
+            "DeviceAPI", "CloudHub/DeviceAPI",
+            [
+                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles", "Journal",
+                hummingbird, httpTypes, nioCore, logging,
+            ]),
+        room(
             "BlobStore", "CloudHub/BlobStore",
             ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
         room(
             "FileUpload", "CloudHub/FileUpload",
-            ["Primitives", "JSON", "HubContract", "Sessions", "BlobStore", hummingbird, httpTypes, nioCore, logging]),
+            [
+                "Primitives", "JSON", "HubContract", "DeviceAPI", "Throttles", "BlobStore", hummingbird, httpTypes,
+                nioCore, logging,
+            ]),
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
@@ -160,7 +175,10 @@ let package = Package(
             ["Primitives", "JSON", grdb, hummingbird, httpTypes, nioCore, logging]),
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
-            ["Primitives", "JSON", "HubContract", "Registry", "Devices", hummingbird, httpTypes, nioCore, logging]),
+            [
+                "Primitives", "JSON", "HubContract", "Registry", "Devices", "Throttles", hummingbird, httpTypes, nioCore,
+                logging,
+            ]),
         room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
@@ -173,7 +191,8 @@ let package = Package(
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates",
                 "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "BlobStore", "FileUpload", "ServiceDesk", "ServiceAPI", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
+                "BlobStore", "FileUpload", "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles", "Journal", "WebUI",
+                "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
                 hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
                 argumentParser,
             ]),
@@ -276,7 +295,25 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        tests(
+            "BlobStore", "Tests/CloudHub/BlobStoreTests",
+            [
+                "BlobStore", "SQLiteHubStore", "HubTestSupport", "Primitives", hummingbird, hummingbirdTesting, httpTypes,
+                nioCore,
+            ]),
+        tests(
+            "FileUpload", "Tests/CloudHub/FileUploadTests",
+            ["FileUpload", "BlobStore", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives", nioCore]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
+        tests("Throttles", "Tests/CloudHub/ThrottlesTests", ["Throttles", "HubContract", "Primitives"]),
+        tests("Journal", "Tests/CloudHub/JournalTests", ["Journal", "Primitives"]),
+        tests(
+            "DeviceAPI", "Tests/CloudHub/DeviceAPITests",
+            [
+                "DeviceAPI", "Devices", "EventLog", "Ingest", "Journal", "Registry", "Sessions", "SQLiteHubStore",
+                "Throttles", "HubTestSupport", "HubContract", "JSON", "Primitives", hummingbird, hummingbirdTesting,
+                httpTypes, nioCore, logging,
+            ]),
         room(
             "FieldKit", "Tests/Support/FieldKit",
             ["Primitives", "Telemetry", "SouthboundAPI", "DriverRuntime", "BrokerKit", logging]),

@@ -3,6 +3,7 @@ import Logging
 public import Primitives
 import Registry
 import Sessions
+import Throttles
 import Synchronization
 
 /// A message for a device, as the service side hands it in.
@@ -62,9 +63,10 @@ extension DeviceHub {
     /// Queues a message; returns when it is durable. A connected device gets it at once, any other when it comes.
     ///
     /// - Throws: 404001 unknown device; 400 for a module, a bad id, a bad `iothub-ack` or a time that is over or too far
-    ///   off; 413001 too large; 403004 when `queueMax` messages wait; 503 when the store failed.
+    ///   off; 413001 too large; 429001 too often; 403004 when `queueMax` messages wait; 503 when the store failed.
     public func sendCloudToDevice(_ target: HubIdentity, message: C2DMessage) async throws(HubError) {
         var checked = try checked(message, for: target)
+        if let refusal = throttle(.cloudToDevice, target) { throw refusal }
         let link = start(checked, to: target)
         // Counted before it is made, like every delivery: who asks later must not be told that it was never handed over.
         checked.deliveries = link == nil ? 0 : 1

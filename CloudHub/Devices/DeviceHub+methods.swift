@@ -4,6 +4,7 @@ import Logging
 import Primitives
 import Registry
 import Sessions
+import Throttles
 
 /// What a device answered to a direct method.
 public struct MethodResult: Sendable, Equatable {
@@ -31,12 +32,13 @@ extension DeviceHub {
     ///   - connectTimeout: how long to wait for it to come online; zero asks only who is there now.
     ///   - responseTimeout: how long to wait for its answer.
     /// - Throws: 404001/404010 unknown; 404103 not connected or not subscribed to methods in time; 504101 no answer;
-    ///   413001 payload over `methodPayloadMax`; 400004 bad name; 429001 too many calls are waiting.
+    ///   413001 payload over `methodPayloadMax`; 400004 bad name; 429001 too many calls are waiting, or too often.
     public func invokeMethod(
         _ target: HubIdentity, name: String, payload: JSONValue, connectTimeout: Duration = .zero,
         responseTimeout: Duration = .seconds(30)
     ) async throws(HubError) -> MethodResult {
         guard registry.exists(target) else { throw Self.unknown(target) }
+        if let refusal = throttle(.methods, target) { throw refusal }
         try Self.checkMethod(name)
         let body = payload.serialized()
         guard body.count <= Self.methodPayloadMax else {

@@ -3,12 +3,14 @@ public import JSON
 import Primitives
 import Registry
 public import Sessions
+import Throttles
 
 extension DeviceHub {
     // MARK: - From the device
 
     public func twinRequested(_ who: HubIdentity, reply: @escaping @Sendable (TwinAnswer) -> Void) {
         guard let created = createdAt(who) else { return reply(TwinAnswer(Self.unknown(who))) }
+        if let refusal = throttle(.twinReads, who) { return reply(TwinAnswer(refusal)) }
         activity.active(who, at: clock())
         store.twin(of: who) { [self] result in
             switch result {
@@ -26,6 +28,7 @@ extension DeviceHub {
         _ who: HubIdentity, patch: [UInt8], ifVersion: Int64?, reply: @escaping @Sendable (TwinAnswer) -> Void
     ) {
         guard let created = createdAt(who) else { return reply(TwinAnswer(Self.unknown(who))) }
+        if let refusal = throttle(.twinUpdates, who) { return reply(TwinAnswer(refusal)) }
         let value: JSONValue
         do throws(JSONError) { value = try JSONValue(parsing: patch) } catch {
             return reply(TwinAnswer(HubError(.iotHubFormatError, "the reported patch is no JSON: \(error)")))
@@ -52,9 +55,10 @@ extension DeviceHub {
 
     // MARK: - From the service
 
-    /// - Throws: 404 when the identity does not exist; 503 when the store failed.
+    /// - Throws: 404 when the identity does not exist; 429 too often; 503 when the store failed.
     public func twin(_ who: HubIdentity) async throws(HubError) -> TwinDocument {
         guard let created = createdAt(who) else { throw Self.unknown(who) }
+        if let refusal = throttle(.twinReads, who) { throw refusal }
         let result = await withCheckedContinuation { continuation in
             store.twin(of: who) { continuation.resume(returning: $0) }
         }
@@ -66,7 +70,7 @@ extension DeviceHub {
 
     /// Merges `{"tags":…,"properties":{"desired":…}}` into the twin and tells the device what it is to do.
     ///
-    /// - Throws: 404, 400 when the patch breaks a limit, 412 when the condition does not hold, 503.
+    /// - Throws: 404, 429, 400 when the patch breaks a limit, 412 when the condition does not hold, 503.
     @discardableResult
     public func patchTwin(
         _ who: HubIdentity, _ body: JSONValue, ifMatch: ETagCondition? = nil
@@ -88,6 +92,7 @@ extension DeviceHub {
         _ change: @escaping @Sendable (inout TwinDocument, WallInstant) throws -> TwinDocument.DesiredChange?
     ) async throws(HubError) -> TwinDocument {
         guard let created = createdAt(who) else { throw Self.unknown(who) }
+        if let refusal = throttle(.twinUpdates, who) { throw refusal }
         let now = clock()
         let result: Result<TwinDocument, any Error> = await withCheckedContinuation { continuation in
             store.changeTwin(

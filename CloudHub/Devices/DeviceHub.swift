@@ -1,9 +1,11 @@
 public import HubContract
+public import Journal
 public import Logging
 public import Primitives
 public import Registry
 public import Sessions
 import Synchronization
+public import Throttles
 
 /// Twins, direct methods, cloud-to-device messages, stored subscriptions and connection state of all devices.
 ///
@@ -16,6 +18,8 @@ public final class DeviceHub: DeviceServices {
     let store: any DeviceStore
     let clock: @Sendable () -> WallInstant
     let logger: Logger
+    private let throttles: Throttles?
+    private let journal: DeviceJournal?
     let methods = MethodCalls()
     let waiters = ChangeWaiters()
     let mailbox: C2DMailbox
@@ -25,17 +29,23 @@ public final class DeviceHub: DeviceServices {
 
     /// Loads what the store keeps; call it off the event loops.
     ///
-    /// - Parameter clock: the time for stamps and expiry.
+    /// - Parameters:
+    ///   - throttles: `nil` lets everything through.
+    ///   - journal: is told who was throttled.
+    ///   - clock: the time for stamps and expiry.
     /// - Throws: what the store threw.
     public init(
         registry: DeviceRegistry, connected: ConnectedDevices, store: any DeviceStore,
-        cloudToDevice options: CloudToDeviceOptions = CloudToDeviceOptions(),
+        cloudToDevice options: CloudToDeviceOptions = CloudToDeviceOptions(), throttles: Throttles? = nil,
+        journal: DeviceJournal? = nil,
         clock: @escaping @Sendable () -> WallInstant, logger: Logger
     ) async throws {
         self.registry = registry
         self.connected = connected
         self.store = store
         self.options = options
+        self.throttles = throttles
+        self.journal = journal
         self.clock = clock
         self.logger = logger
         mailbox = C2DMailbox(try store.loadQueues())
@@ -144,6 +154,16 @@ public final class DeviceHub: DeviceServices {
                 "connection states could not be written; the next attempt follows", metadata: ["error": "\(error)"])
             activity.markChanged(Array(changed.keys))
         }
+    }
+
+    /// Counts one against the device's limits and the hub's; the error says that it was too much.
+    func throttle(_ kind: ThrottledKind, _ who: HubIdentity) -> HubError? {
+        guard let refusal = throttles?.admit(kind, who.device) else { return nil }
+        if journal?.note(.throttled, of: who.description, refusal.sentence) ?? true {
+            logger.warning(
+                "a device was throttled", metadata: ["device": "\(who)", "reason": "\(refusal.sentence)"])
+        }
+        return HubError(refusal)
     }
 
     func logFailure(_ error: any Error, doing: String, _ who: HubIdentity) {

@@ -1,12 +1,11 @@
 import BlobStore
+public import DeviceAPI
 import HTTPTypes
 import HubContract
 public import Hummingbird
 import JSON
-public import Logging
 import NIOCore
 public import Primitives
-public import Sessions
 
 /// The file upload of IoT Hub's device API.
 ///
@@ -16,38 +15,36 @@ public struct FileUploadAPI: Sendable {
     private static let bodyBytesMax = 16 << 10
 
     private let uploads: FileUploads
-    private let authority: any ConnectAuthority
+    private let devices: DeviceAPI
     private let hostName: String
     private let clock: @Sendable () -> WallInstant
-    private let logger: Logger
 
-    /// - Parameter hostName: the hub's own name.
+    /// - Parameters:
+    ///   - devices: who proves and throttles the devices.
+    ///   - hostName: the hub's own name.
     public init(
-        _ uploads: FileUploads, authority: any ConnectAuthority, hostName: String,
-        clock: @escaping @Sendable () -> WallInstant, logger: Logger = Logger(label: "files")
+        _ uploads: FileUploads, devices: DeviceAPI, hostName: String, clock: @escaping @Sendable () -> WallInstant
     ) {
         self.uploads = uploads
-        self.authority = authority
+        self.devices = devices
         self.hostName = hostName
         self.clock = clock
-        self.logger = logger
     }
 
-    /// - Parameter proof: what the request's connection showed; its `authorization` is filled in here.
+    /// - Parameter peer: what the request's connection showed.
     public func addRoutes<Context: RequestContext>(
-        to router: Router<Context>, proof: @escaping @Sendable (Context) -> RequestProof = { _ in RequestProof() }
+        to router: Router<Context>, peer: @escaping @Sendable (Context) -> DevicePeer = { _ in DevicePeer() }
     ) {
-        let paths = ["", "/notifications", "/notifications/:correlation"]
-        for path in paths {
+        for path in ["", "/notifications", "/notifications/:correlation"] {
             router.on(RouterPath("/devices/:id/files\(path)"), method: .post) { request, context in
-                await answer(request, proof(context))
+                await answer(request, peer(context))
             }
         }
     }
 
-    private func answer(_ request: Request, _ proof: RequestProof) async -> Response {
+    private func answer(_ request: Request, _ peer: DevicePeer) async -> Response {
         do throws(HubError) {
-            return try await perform(request, proof)
+            return try await perform(request, peer)
         } catch {
             var random = SystemRandomNumberGenerator()
             let trackingID = UniqueID.random(using: &random).description.filter { $0 != "-" }
@@ -57,39 +54,32 @@ public struct FileUploadAPI: Sendable {
                 headers: [.contentType: "application/json; charset=utf-8"],
                 body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
             if let name = HTTPField.Name(HubError.headerName) { response.headers[name] = error.code.name }
+            if let seconds = error.retryAfterSeconds { response.headers[.retryAfter] = String(seconds) }
             return response
         }
     }
 
-    private func perform(_ request: Request, _ proof: RequestProof) async throws(HubError) -> Response {
-        let parts = request.uri.path.split(separator: "/")
-        guard parts.count >= 3, let id = PercentEncoding.decode(parts[1]).flatMap({ DeviceID($0) }) else {
+    private func perform(_ request: Request, _ peer: DevicePeer) async throws(HubError) -> Response {
+        let path = try RequestPath.segments(request.uri.path)
+        guard path.count >= 3, let id = DeviceID(path[1]) else {
             throw HubError(.argumentInvalid, "the path names no device")
         }
-        try await demand(proof, request, id)
-        guard request.uri.queryParameters.contains(where: { $0.key == "api-version" && !$0.value.isEmpty }) else {
+        // Who calls is checked before anything of the request is looked at but its path.
+        try await devices.prove(id, request, peer)
+        guard RequestPath.hasParameter("api-version", inQuery: request.uri.query ?? "") else {
             throw HubError(.invalidProtocolVersion, "the query has no api-version; add ?api-version=2021-04-12")
         }
+        let isStart = path.count == 3
+        if isStart { try devices.admit(.fileUploads, id, peer) }
         let body = try await json(request)
-        guard parts.count > 3 else { return try await start(id, body, host: host(of: request)) }
-        let pathID = parts.count > 4 ? PercentEncoding.decode(parts[4]) : nil
-        try await uploads.end(id, try UploadReport(parsing: body, pathID: pathID))
-        return Response(status: .noContent)
-    }
-
-    private func demand(_ proof: RequestProof, _ request: Request, _ id: DeviceID) async throws(HubError) {
-        var proof = proof
-        proof.authorization = request.headers[.authorization]
-        switch await authority.authenticate(proof, as: id, host: hostName, now: clock()) {
-        case .accepted: return
-        case .refused(let sentence): tell(id, sentence)
-        case .chainUnchecked: tell(id, "the chain of its certificate could not be checked")
+        do throws(HubError) {
+            guard !isStart else { return try await start(id, body, host: host(of: request)) }
+            try await uploads.end(id, try UploadReport(parsing: body, pathID: path.count > 4 ? path[4] : nil))
+            return Response(status: .noContent)
+        } catch {
+            devices.deny(id, "file upload: \(error.message)", peer)
+            throw error
         }
-        throw HubError(.iotHubUnauthorized, "Unauthorized")
-    }
-
-    private func tell(_ id: DeviceID, _ sentence: String) {
-        logger.warning("a device was refused", metadata: ["device": "\(id)", "reason": "\(sentence)"])
     }
 
     private func start(_ id: DeviceID, _ body: JSONValue, host: String) async throws(HubError) -> Response {

@@ -1,6 +1,7 @@
 public import ConfigText
 import Primitives
 import Rules
+import Throttles
 
 extension HubConfig {
     private static let day = Duration.seconds(86_400)
@@ -26,6 +27,7 @@ extension HubConfig {
         eventLog = Self.eventLog(root.section("event_log"))
         cloudToDevice = Self.cloudToDevice(root.section("cloud_to_device"))
         files = Self.files(root.section("files"))
+        throttles = Self.throttles(root.section("throttles"))
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
             "poll_interval", default: commandPollInterval, in: .milliseconds(200) ... .seconds(60))
@@ -83,6 +85,24 @@ extension HubConfig {
         value.feedbackTime = section.duration(
             "feedback_time", default: value.feedbackTime, in: .seconds(60) ... .seconds(2 * 86_400))
         return value
+    }
+
+    private static func throttles(_ section: ConfigSection) -> ThrottleLimits {
+        var value = throttlesDefault
+        for kind in ThrottledKind.allCases where kind != .registry {
+            value.device[kind] = rate("device_\(kind.key)", in: section, default: value.device[kind])
+            value.hub[kind] = rate("hub_\(kind.key)", in: section, default: value.hub[kind])
+        }
+        value.hub[.registry] = rate("hub_registry", in: section, default: value.hub[.registry])
+        return value
+    }
+
+    private static func rate(_ key: String, in section: ConfigSection, default rate: Rate?) -> Rate? {
+        let expected = "a count a second, minute or hour, such as \"100/s\", \"600/min\" or \"10/h\", or \"off\""
+        return section.parsed(key, default: rate, expected: expected) { text -> Rate?? in
+            if text == "off" { return .some(nil) }
+            return Rate(text).map { .some($0) }
+        }
     }
 
     private static func crm(_ section: ConfigSection) -> CRM? {

@@ -1,5 +1,6 @@
 public import Primitives
 public import Rules
+public import Throttles
 
 /// The hub's whole configuration, checked and frozen. Every property's default is what an empty file gives.
 ///
@@ -16,6 +17,8 @@ public struct HubConfig: Hashable, Sendable {
     public var eventLog = EventLog()
     public var cloudToDevice = CloudToDevice()
     public var files = Files()
+    /// What devices may do how often. Default `throttlesDefault`.
+    public var throttles = throttlesDefault
     /// `nil`: the embedded service desk.
     public var crm: CRM?
     /// How often the connector looks for commands. Default 1s. Range 200ms … 1m.
@@ -58,6 +61,18 @@ public struct HubConfig: Hashable, Sendable {
         /// The oldest events beyond this much are deleted. Default 10GB. Range 16MiB … 16TiB.
         public var retentionBytes = ByteCount(bytes: 10_000_000_000)
     }
+
+    /// Far above what an honest device does, and below what would stop the hub for the others.
+    public static let throttlesDefault = ThrottleLimits(
+        device: [
+            .telemetry: "50000/s", .connections: "600/min", .twinReads: "2000/s", .twinUpdates: "5000/s",
+            .methods: "1000/s", .cloudToDevice: "1000/s", .fileUploads: "600/min",
+        ].compactMapValues { Rate($0) },
+        hub: [
+            .telemetry: "1000000/s", .connections: "20000/s", .twinReads: "100000/s", .twinUpdates: "100000/s",
+            .methods: "50000/s", .cloudToDevice: "50000/s", .fileUploads: "1000/s",
+            .registry: "50000/s",
+        ].compactMapValues { Rate($0) })
 
     /// Messages that wait for devices.
     public struct CloudToDevice: Hashable, Sendable {

@@ -1,4 +1,5 @@
 import HubContract
+import Journal
 import Logging
 import MQTTCodec
 import MQTTSession
@@ -6,6 +7,7 @@ import NIOCore
 import Primitives
 import Sessions
 import Synchronization
+import Throttles
 
 /// What all connections of a listener share: what they ask, their limits, and how they speak to the operator.
 final class ListenerShared: Sendable {
@@ -46,7 +48,10 @@ final class ListenerShared: Sendable {
             "device connected", metadata: ["device": "\(identity)", "sessionPresent": "\(isSessionPresent)"])
     }
 
-    func connectRefused(_ sentence: String, device: String, from address: SocketAddress?) {
+    func connectRefused(
+        _ sentence: String, _ kind: JournalEntry.Kind, device: String, from address: SocketAddress?
+    ) {
+        note(kind, device, sentence, address)
         guard mayComplain(about: "connect " + device) else { return }
         dependencies.logger.warning(
             "a device was refused",
@@ -57,6 +62,9 @@ final class ListenerShared: Sendable {
     }
 
     func closes(_ reason: DisconnectReason, device: HubIdentity?, from address: SocketAddress?) {
+        if let device {
+            note(reason == .takenOver ? .takenOver : .disconnected, device.description, reason.sentence, address)
+        }
         let address = address?.ipAddress ?? "unknown"
         let metadata: Logger.Metadata = [
             "device": "\(device?.description ?? "before CONNECT")", "reason": "\(reason.sentence)",
@@ -74,6 +82,7 @@ final class ListenerShared: Sendable {
 
     /// The records are acknowledged and kept apart: they would never be taken, however often they came.
     func quarantined(_ count: Int, _ reason: String, gateway: HubIdentity) {
+        note(.quarantined, gateway.description, reason)
         guard mayComplain(about: "quarantine \(gateway)") else { return }
         dependencies.logger.warning(
             "records were quarantined",
@@ -81,12 +90,18 @@ final class ListenerShared: Sendable {
     }
 
     func subscriptionRefused(_ sentence: String, device: HubIdentity) {
+        note(.denied, device.description, "a subscription was refused: \(sentence)")
         guard mayComplain(about: "subscribe \(device)") else { return }
         dependencies.logger.warning(
             "a subscription was refused", metadata: ["device": "\(device)", "reason": "\(sentence)"])
     }
 
     func childRefused(_ child: DeviceID, isDisabled: Bool, gateway: DeviceID?) {
+        if let gateway {
+            let what =
+                isDisabled ? "is disabled; enable it in the registry" : "is not its child; create it with --parent"
+            note(.denied, gateway.text, "it asked for \(child), which \(what)")
+        }
         guard mayComplain(about: "\(isDisabled ? "disabled" : "foreign") child of \(gateway?.text ?? "")") else {
             return
         }
@@ -95,6 +110,26 @@ final class ListenerShared: Sendable {
                 ? "a gateway asked for a child that is disabled; enable it in the registry, or remove it from the gateway"
                 : "a gateway asked for a device that is not its child; create the device with --parent, or correct the gateway",
             metadata: ["gateway": "\(gateway?.text ?? "")", "child": "\(child)"])
+    }
+
+    /// Somebody sends more than it may: the next is read when the limits allow it.
+    func paced(_ device: HubIdentity?, isWholeHub: Bool, from address: SocketAddress?) {
+        guard let device, let sentence = dependencies.throttles?.telemetrySentence(isWholeHub: isWholeHub) else {
+            return
+        }
+        note(.throttled, device.description, sentence, address)
+        guard mayComplain(about: "pace \(isWholeHub ? "" : device.description)") else { return }
+        dependencies.logger.warning(
+            "a device was throttled",
+            metadata: [
+                "device": "\(device)", "reason": "\(sentence)", "address": "\(address?.ipAddress ?? "unknown")",
+            ])
+    }
+
+    private func note(
+        _ kind: JournalEntry.Kind, _ name: String, _ sentence: String, _ address: SocketAddress? = nil
+    ) {
+        dependencies.journal?.note(kind, of: name, sentence, address: address?.ipAddress)
     }
 
     func undeliverable(_ topic: String, device: HubIdentity?) {

@@ -3,6 +3,7 @@ import MQTTSession
 import NIOCore
 public import Primitives
 import Sessions
+import Throttles
 
 /// What the connections of one event loop share: the group that they fill together, and who waits for it.
 ///
@@ -44,12 +45,16 @@ final class LoopShard {
     var counts = ListenerCounts()
     private let metrics: ListenerMetrics
     private var lastAcknowledgementBytes = 256
+    private var allowance: TelemetryAllowance
 
-    init(eventLoop: any EventLoop, log: any EventLog, bytesMax: Int, metrics: ListenerMetrics) {
+    init(
+        eventLoop: any EventLoop, log: any EventLog, bytesMax: Int, metrics: ListenerMetrics, throttles: Throttles?
+    ) {
         self.eventLoop = eventLoop
         self.log = log
         self.bytesMax = bytesMax
         self.metrics = metrics
+        allowance = TelemetryAllowance(throttles)
         builder = GroupBuilder(partitionCount: log.partitionCount)
     }
 
@@ -133,6 +138,10 @@ final class LoopShard {
 
     /// Whether connections of this loop should stop reading.
     var isFull: Bool { isStalled || isStopping || builder.byteCount + inFlightBytes > bytesMax }
+
+    /// Counts a message against the hub's limit.
+    /// - Returns: until when the connections of this loop must not read on; not after `now` when they may.
+    func countMessage(now: MonotonicInstant) -> MonotonicInstant { allowance.spend(now: now) }
 
     /// The connection has stopped reading and wants to be told when it may go on.
     func hold(_ connection: MQTTConnection) { held.append(connection) }

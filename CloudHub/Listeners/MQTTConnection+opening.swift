@@ -2,12 +2,14 @@ import Crypto
 import EventLog
 import HubContract
 import Ingest
+import Journal
 import MQTTCodec
 import MQTTSession
 import NIOCore
 import NIOSSL
 import Primitives
 import Sessions
+import Throttles
 
 /// From CONNECT to CONNACK, and the end.
 extension MQTTConnection {
@@ -35,7 +37,12 @@ extension MQTTConnection {
 
     private func decide(_ opening: Opening, now: MonotonicInstant) {
         switch shared.dependencies.authority.authenticate(opening.request, now: shared.dependencies.now()) {
-        case .accepted(let grant): accept(opening, grant, now: now)
+        case .accepted(let grant):
+            if let throttled = shared.dependencies.throttles?.admit(.connections, opening.identity.device) {
+                refuse(throttled.sentence, device: opening.identity.description, .throttled, with: .serverUnavailable)
+            } else {
+                accept(opening, grant, now: now)
+            }
         case .refused(let sentence): refuse(sentence, device: opening.identity.description)
         case .chainUnchecked where opening.checks < Opening.checksMax: checkChain(opening)
         case .chainUnchecked:
@@ -97,10 +104,13 @@ extension MQTTConnection {
         }
     }
 
-    private func refuse(_ sentence: String, device: String) {
+    private func refuse(
+        _ sentence: String, device: String, _ kind: JournalEntry.Kind = .refused,
+        with code: ConnectReturnCode = .notAuthorized
+    ) {
         shard.counts.connectsRefused += 1
-        shared.connectRefused(sentence, device: device, from: context?.remoteAddress)
-        switch session.connectRefused(.notAuthorized) {
+        shared.connectRefused(sentence, kind, device: device, from: context?.remoteAddress)
+        switch session.connectRefused(code) {
         case .refuse(let answer, _):
             send(.connAck(answer))
             close(.refused("CONNECT"), isLogged: true)
@@ -120,6 +130,7 @@ extension MQTTConnection {
         let link = ConnectionLink(
             identity: identity, grant: grant, connection: self, eventLoop: shard.eventLoop)
         let wall = shared.dependencies.now()
+        if let throttles = shared.dependencies.throttles { pace = throttles.beginTelemetry(of: identity.device) }
         stamp = EventStamp(
             origin: EventOrigin(
                 device: identity.device, module: identity.module, authGeneration: grant.generationID,
@@ -166,6 +177,7 @@ extension MQTTConnection {
         guard let attached else { return }
         self.attached?.hasEnded = true
         let reason = closeReason ?? .connectionLost
+        shared.dependencies.throttles?.endTelemetry(of: attached.dispatch.identity.device, pace)
         if closeReason == nil {
             shared.closes(reason, device: attached.dispatch.identity, from: context?.remoteAddress)
         }

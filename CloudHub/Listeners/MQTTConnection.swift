@@ -7,6 +7,7 @@ import NIOCore
 import NIOSSL
 import Primitives
 import Sessions
+import Throttles
 
 /// One MQTT connection: decodes, asks its machines, does what they say. Never leaves its event loop.
 ///
@@ -52,6 +53,10 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     var twinOperationsUnderWay = 0
     /// From so many on, nothing more is read until some are answered; what one read brought is still taken.
     static let twinOperationsMax = 64
+    /// What this device may send, and until when it has sent too much.
+    var pace = Pace(nil)
+    var pacedUntil = MonotonicInstant(nanoseconds: .min)
+    var paceTimer: Scheduled<Void>?
     /// What the channel says of itself, kept here because asking it costs on every read.
     private var isWritable = true
     private var isClosing = false
@@ -93,6 +98,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     func channelInactive(context: ChannelHandlerContext) {
         timer?.cancel()
         timer = nil
+        paceTimer?.cancel()
+        paceTimer = nil
         shard.closed(self)
         shard.counts.connectionsClosed += 1
         shared.connectionClosed()
@@ -156,12 +163,14 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         guard !isReadHeld else { return }
         isReadHeld = true
         if shard.isFull { shard.hold(self) }
+        if isPaced { waitForPace(isNew: true) }
     }
 
     func resumeReading() {
         guard isReadHeld, let context else { return }
         if mustHold {
             if shard.isFull { shard.hold(self) }
+            if isPaced { waitForPace(isNew: false) }
             return
         }
         isReadHeld = false
@@ -170,7 +179,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     private var mustHold: Bool {
         guard attached != nil else { return opening != nil }
-        return isHubBusy || !isWritable
+        return isHubBusy || !isWritable || isPaced
     }
 
     /// Whether the hub itself has to catch up before it takes more of this connection.
@@ -195,7 +204,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
 
     private func perform(_ action: ServerSession.PacketAction, now: MonotonicInstant) {
         switch action {
-        case .deliver(let publish, let ticket): published(publish, ticket)
+        case .deliver(let publish, let ticket): published(publish, ticket, now: now)
         case .reply(let packet): send(packet)
         case .authenticate(let connect): authenticate(connect, now: now)
         case .subscribe(let subscribe): subscribed(subscribe)
@@ -219,11 +228,15 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         }
     }
 
-    private func published(_ publish: Publish, _ ticket: PublishTicket?) {
+    private func published(_ publish: Publish, _ ticket: PublishTicket?, now: MonotonicInstant) {
         shard.counts.messagesReceived += 1
         switch attached?.dispatch.publishReceived(publish) {
-        case .telemetry(let bag): telemetry(publish, bag: bag, ticket)
-        case .childTelemetry(let child, let bagText): childTelemetry(child, bagText, publish, ticket)
+        case .telemetry(let bag):
+            count(now: now)
+            telemetry(publish, bag: bag, ticket)
+        case .childTelemetry(let child, let bagText):
+            count(now: now)
+            childTelemetry(child, bagText, publish, ticket)
         case .operation(let who, let operation): operate(who, operation, publish.payload, ticket)
         case .close(let reason): close(reason)
         case nil: preconditionFailure("the session delivers only after CONNACK")
@@ -343,7 +356,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
             return
         }
         // Whoever is not read cannot be blamed for silence.
-        if isReadHeld, isHubBusy {
+        if isReadHeld, isHubBusy || isPaced {
             arm(now + Self.heldTimerInterval)
             return
         }

@@ -118,11 +118,13 @@ public final class MQTTListener: Sendable {
     private func makeShards() async throws -> [Shard] {
         let loops = Array(group.makeIterator())
         let log = dependencies.eventLog
+        let throttles = dependencies.throttles
         let bytesMax = configuration.waitingBytesMax / max(1, loops.count)
         var shards: [Shard] = []
         for loop in loops {
             let bound = try await loop.submit { [collected] in
-                let shard = LoopShard(eventLoop: loop, log: log, bytesMax: bytesMax, metrics: collected)
+                let shard = LoopShard(
+                    eventLoop: loop, log: log, bytesMax: bytesMax, metrics: collected, throttles: throttles)
                 return NIOLoopBound(shard, eventLoop: loop)
             }.get()
             shards.append(Shard(eventLoop: loop, bound: bound))

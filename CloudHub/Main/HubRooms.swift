@@ -1,12 +1,15 @@
 import HubClock
 import AsyncHTTPClient
 import CRM
+import DeviceAPI
 import Devices
 import EventLog
 import Faults
 import Health
 import HubConfig
 import Hummingbird
+import Ingest
+import Journal
 import Listeners
 import LiveState
 import Logging
@@ -17,6 +20,7 @@ import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
 import Sessions
+import Throttles
 import WebUI
 
 /// Every room of a running hub, made and connected.
@@ -30,6 +34,9 @@ struct HubRooms: Sendable {
     let desk: ServiceDesk
     let pages: WebPages
     let serviceAPI: ServiceAPI
+    /// What stands behind every way that devices take into the hub.
+    let door: DeviceAPI.Rooms
+    let deviceAPI: DeviceAPI
     let files: HubFiles
     let health: HubHealth
     let httpClient: HTTPClient
@@ -42,9 +49,15 @@ struct HubRooms: Sendable {
             path: settings.directory.logDatabase, options: settings.logOptions, logger: Logger(label: "log"),
             now: SystemTime.wall)
         let connected = ConnectedDevices { registry.reachingGateway(of: $0) }
+        let throttles = Throttles(settings.config.throttles, clock: SystemTime.monotonic)
+        let journal = DeviceJournal(clock: SystemTime.wall) { registry.device($0) != nil }
         let devices = try await DeviceHub(
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
-            cloudToDevice: settings.cloudToDevice, clock: SystemTime.wall, logger: Logger(label: "devices"))
+            cloudToDevice: settings.cloudToDevice, throttles: throttles, journal: journal, clock: SystemTime.wall,
+            logger: Logger(label: "devices"))
+        let door = DeviceAPI.Rooms(
+            authority: RegistryAuthority(registry: registry), devices: devices, eventLog: log,
+            intake: TelemetryIntake { registry.parentage(of: $0) }, throttles: throttles, journal: journal)
         let live = LiveState(log: log)
         let desk = try ServiceDesk(
             DeskConfiguration(folder: settings.directory.path, now: SystemTime.wall), log: Logger(label: "desk"))
@@ -66,7 +79,12 @@ struct HubRooms: Sendable {
         return HubRooms(
             log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,
-            serviceAPI: ServiceAPI(registry: registry, devices: devices, clock: SystemTime.wall),
+            serviceAPI: ServiceAPI(
+                registry: registry, devices: devices, throttles: throttles, clock: SystemTime.wall),
+            door: door,
+            deviceAPI: DeviceAPI(
+                rooms: door, hostName: settings.hostname,
+                waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
             files: try await HubFiles.make(settings, stores: stores),
             health: health,
             httpClient: HTTPClient(

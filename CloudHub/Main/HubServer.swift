@@ -2,6 +2,7 @@ import HubClock
 import AsyncHTTPClient
 import CRM
 import Control
+import DeviceAPI
 import Devices
 import EventLog
 import Faults
@@ -111,10 +112,10 @@ struct HubServer {
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
         FileUploadAPI(
-            rooms.files.uploads, authority: RegistryAuthority(registry: stores.registry), hostName: settings.hostname,
-            clock: SystemTime.wall
+            rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname, clock: SystemTime.wall
         ).addRoutes(to: router)
         rooms.files.endpoint?.addRoutes(to: router)
+        rooms.deviceAPI.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         let tls = certificates.webConfiguration()
         return try await started("HTTPS", at: settings.https) {
@@ -129,10 +130,10 @@ struct HubServer {
         configuration.connectionsMax = settings.config.limits.connectionsMax
         configuration.connectTimeout = settings.config.limits.connectTimeout
         configuration.waitingBytesMax = settings.config.limits.waitingBytesMax.bytes
-        let registry = stores.registry
+        let door = rooms.door
         let dependencies = MQTTDependencies(
-            authority: RegistryAuthority(registry: registry), services: rooms.devices, connected: rooms.connected,
-            eventLog: rooms.log, intake: TelemetryIntake { registry.parentage(of: $0) }, logger: Logger(label: "mqtt"),
+            authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
+            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)
@@ -159,8 +160,8 @@ struct HubServer {
         let verbs = Verbs(
             directory: directory, address: address, registry: stores.registry, database: stores.database,
             running: Verbs.RunningHub(
-                devices: rooms.devices, log: rooms.log, live: rooms.live, faults: rooms.faults, pages: rooms.pages,
-                blobs: rooms.files.uploads.target.blobs,
+                devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
+                faults: rooms.faults, pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.

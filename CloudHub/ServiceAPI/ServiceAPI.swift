@@ -6,6 +6,7 @@ public import Logging
 import NIOCore
 public import Primitives
 public import Registry
+public import Throttles
 
 /// The service REST API of IoT Hub: registry, twins, direct methods, statistics.
 ///
@@ -15,23 +16,27 @@ public struct ServiceAPI: Sendable {
     let registry: DeviceRegistry
     let devices: DeviceHub
     let clock: @Sendable () -> WallInstant
+    private let throttles: Throttles?
     private let logger: Logger
 
+    /// - Parameter throttles: `nil` lets everything through.
     public init(
-        registry: DeviceRegistry, devices: DeviceHub, clock: @escaping @Sendable () -> WallInstant,
+        registry: DeviceRegistry, devices: DeviceHub, throttles: Throttles? = nil,
+        clock: @escaping @Sendable () -> WallInstant,
         logger: Logger = Logger(label: "service-api")
     ) {
         self.registry = registry
         self.devices = devices
+        self.throttles = throttles
         self.clock = clock
         self.logger = logger
     }
 
-    /// Adds everything below `/devices`, `/twins` and `/statistics`.
+    /// Adds everything below `/devices`, `/twins`, `/statistics` and `/messages`.
     public func addRoutes<Context: RequestContext>(to router: Router<Context>) {
         for verb in ServiceVerb.allCases {
             guard let method = HTTPRequest.Method(rawValue: verb.rawValue) else { continue }
-            for path in ["/devices", "/devices/**", "/twins/**", "/statistics/**"] {
+            for path in ["/devices", "/devices/:id", "/devices/:id/**", "/twins/**", "/statistics/**", "/messages/**"] {
                 router.on(RouterPath(path), method: method) { request, _ in
                     Self.response(await self.answer(verb, request))
                 }
@@ -55,7 +60,7 @@ public struct ServiceAPI: Sendable {
 
     /// Who calls is checked before anything of the request is looked at but its path.
     private func call(_ verb: ServiceVerb, _ request: Request) async throws(HubError) -> ServiceCall {
-        let path = try segments(request.uri.path)
+        let path = try RequestPath.segments(request.uri.path)
         guard let route = try ServiceRoute(verb, path) else {
             throw HubError(
                 .invalidOperation,
@@ -68,6 +73,7 @@ public struct ServiceAPI: Sendable {
             logger.warning("a service call was refused", metadata: ["reason": "\(error)"])
             throw HubError(.iotHubUnauthorizedAccess, "Unauthorized")
         }
+        if let throttled = route.isRegistryOperation ? throttles?.admit(.registry) : nil { throw HubError(throttled) }
         var query: [String: String] = [:]
         for (name, value) in request.uri.queryParameters.prefix(16) { query[String(name)] = String(value) }
         guard query["api-version"]?.isEmpty == false else {
@@ -88,18 +94,6 @@ public struct ServiceAPI: Sendable {
         }
     }
 
-    /// Ids are percent-encoded segments, so the path is cut before it is decoded.
-    private func segments(_ path: String) throws(HubError) -> [String] {
-        var segments: [String] = []
-        for part in path.split(separator: "/").prefix(8) {
-            guard let text = PercentEncoding.decode(part) else {
-                throw HubError(.argumentInvalid, "the path is not percent-encoded UTF-8")
-            }
-            segments.append(text)
-        }
-        return segments
-    }
-
     private func perform(_ call: ServiceCall) async throws(HubError) -> ServiceAnswer {
         switch call.route {
         case .listDevices: try listDevices(call)
@@ -118,6 +112,9 @@ public struct ServiceAPI: Sendable {
             try twin(who, try await devices.replaceTwin(who, with: try call.json(), ifMatch: call.ifMatch))
         case .invokeMethod(let who): try await invokeMethod(who, call)
         case .purgeMessages(let id): try await purge(id)
+        case .takeFeedback: try await takeFeedback()
+        case .completeFeedback(let lock): try await settleFeedback(lock, isDone: true)
+        case .abandonFeedback(let lock): try await settleFeedback(lock, isDone: false)
         case .deviceStatistics: deviceStatistics()
         case .serviceStatistics: serviceStatistics()
         }

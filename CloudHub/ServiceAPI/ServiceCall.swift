@@ -27,15 +27,19 @@ struct ServiceAnswer: Sendable {
 
     private init(status: Int) { self.status = status }
 
-    init(_ status: Int = 200, json: JSONValue, etag: String? = nil) {
+    init(
+        _ status: Int = 200, json: JSONValue, etag: String? = nil,
+        contentType: String = "application/json; charset=utf-8"
+    ) {
         self.status = status
         body = json.serialized()
-        headers.append((name: "Content-Type", value: "application/json; charset=utf-8"))
+        headers.append((name: "Content-Type", value: contentType))
         if let etag { headers.append((name: "ETag", value: "\"\(etag)\"")) }
     }
 
     init(_ error: HubError, trackingID: String, at now: WallInstant) {
         self.init(error.httpStatus, json: error.body(trackingID: trackingID, at: now))
         headers.append((name: HubError.headerName, value: error.code.name))
+        if let seconds = error.retryAfterSeconds { headers.append((name: "Retry-After", value: String(seconds))) }
     }
 }

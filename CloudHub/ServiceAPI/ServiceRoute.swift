@@ -16,6 +16,8 @@ enum ServiceRoute: Sendable, Hashable {
     case getTwin(HubIdentity), patchTwin(HubIdentity), replaceTwin(HubIdentity)
     case invokeMethod(HubIdentity)
     case purgeMessages(DeviceID)
+    /// The lock as it stands in the path.
+    case takeFeedback, completeFeedback(lock: String), abandonFeedback(lock: String)
     case deviceStatistics, serviceStatistics
 
     /// `nil` when there is no such path or it does not take the verb.
@@ -46,6 +48,18 @@ enum ServiceRoute: Sendable, Hashable {
         case ("twins", 2...5): try self.init(verb, twin: Array(path.dropFirst()))
         case ("statistics", 2) where verb == .get && path[1] == "devices": self = .deviceStatistics
         case ("statistics", 2) where verb == .get && path[1] == "service": self = .serviceStatistics
+        case ("messages", 3...5): self.init(verb, feedback: path)
+        default: return nil
+        }
+    }
+
+    /// `messages/serviceBound/feedback`, with a lock behind it, and perhaps `abandon`.
+    private init?(_ verb: ServiceVerb, feedback path: [String]) {
+        guard path[1].lowercased() == "servicebound", path[2].lowercased() == "feedback" else { return nil }
+        switch (verb, path.count) {
+        case (.get, 3): self = .takeFeedback
+        case (.delete, 4): self = .completeFeedback(lock: path[3])
+        case (.post, 5) where path[4].lowercased() == "abandon": self = .abandonFeedback(lock: path[3])
         default: return nil
         }
     }
@@ -82,9 +96,14 @@ enum ServiceRoute: Sendable, Hashable {
         switch self {
         case .listDevices, .getDevice, .listModules, .getModule, .deviceStatistics, .serviceStatistics: .registryRead
         case .bulk, .putDevice, .deleteDevice, .putModule, .deleteModule: .registryWrite
-        case .getTwin, .patchTwin, .replaceTwin, .invokeMethod, .purgeMessages: .serviceConnect
+        case .getTwin, .patchTwin, .replaceTwin, .invokeMethod, .purgeMessages, .takeFeedback, .completeFeedback,
+            .abandonFeedback:
+            .serviceConnect
         }
     }
+
+    /// Whether the hub's limit for registry operations counts it.
+    var isRegistryOperation: Bool { right != .serviceConnect }
 
     /// Bytes of the request's body.
     var bodyMax: Int {

@@ -97,10 +97,13 @@ public struct HubError: Error, Hashable, Sendable, CustomStringConvertible {
     public let code: HubErrorCode
     /// What is wrong and what to do, for the caller's eyes.
     public let message: String
+    /// When to try again, in whole seconds: the header `Retry-After`.
+    public let retryAfterSeconds: Int64?
 
-    public init(_ code: HubErrorCode, _ message: String) {
+    public init(_ code: HubErrorCode, _ message: String, retryAfterSeconds: Int64? = nil) {
         self.code = code
         self.message = message
+        self.retryAfterSeconds = retryAfterSeconds
     }
 
     public var httpStatus: Int { code.httpStatus }

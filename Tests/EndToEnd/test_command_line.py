@@ -263,7 +263,7 @@ def test_without_a_running_hub_devices_are_kept_by_the_command_itself(stopped):
 
 
 @pytest.mark.parametrize("arguments, name", [
-    (["device", "send", "kept", "text"], "device send"), (["monitor"], "monitor"), (["sign-in"], "sign-in"),
+    (["device", "send", "kept", "text"], "device send"), (["device", "events"], "device events"), (["monitor"], "monitor"), (["sign-in"], "sign-in"),
     (["fault", "list"], "fault list"), (["rule", "list"], "rule list"), (["backup", "--to", "/tmp/none/none"], "backup")],
     ids=lambda value: value if isinstance(value, str) else "")
 def test_what_needs_a_running_hub_says_how_to_start_one(stopped, arguments, name):
@@ -298,7 +298,7 @@ def test_another_user_is_told_that_the_directory_is_closed_to_it(hub):
 
 
 COMMANDS = ["", "serve", "connection-string", "device", "device create", "device list", "device show", "device delete",
-            "device send", "device queue", "device feedback", "monitor", "sign-in", "fault", "fault list", "rule", "rule list", "backup", "restore"]
+            "device send", "device queue", "device feedback", "device events", "monitor", "sign-in", "fault", "fault list", "rule", "rule list", "backup", "restore"]
 
 
 @pytest.mark.parametrize("command", COMMANDS)

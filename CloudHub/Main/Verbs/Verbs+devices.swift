@@ -3,6 +3,7 @@ import Control
 import Devices
 import HubContract
 import JSON
+import Journal
 import LiveState
 import Primitives
 import Registry
@@ -37,6 +38,9 @@ extension Verbs {
         shown["created"] = .string(record.createdAt.description)
         let modules = registry.modules(of: id) ?? []
         if !modules.isEmpty { shown["modules"] = .array(modules.map { row($0, of: id) }) }
+        if let event = running?.journal.entries(of: id, modules: modules.map(\.id)).last {
+            shown["newestEvent"] = .string("\(event.at) \(event.kind.rawValue): \(event.sentence)")
+        }
         if let latest = running?.live.latest(of: id) {
             shown["lastHeard"] = .string(latest.lastHeard.description)
             let metrics = latest.metrics.sorted { $0.key < $1.key }

@@ -5,6 +5,7 @@ import EventLog
 import Faults
 import HubContract
 import JSON
+import Journal
 import LiveState
 import Primitives
 import Registry
@@ -24,6 +25,7 @@ struct Verbs: Sendable {
     /// What a verb needs of a running hub.
     struct RunningHub: Sendable {
         let devices: DeviceHub
+        let journal: DeviceJournal
         let log: any EventLog
         let live: LiveState
         let faults: any FaultStore
@@ -52,6 +54,7 @@ struct Verbs: Sendable {
             case "device.files": return .done(try await listFiles(request))
             case "device.file-link": return .done(try await makeFileLink(request))
             case "device.delete-file": return .done(try await deleteFile(request))
+            case "device.events": return try await showEvents(request, send: send)
             case "device.feedback": return .done(try await showFeedback(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)

@@ -75,7 +75,7 @@ struct HubConfigTests {
             "line 1: data = \"here\": expected an absolute path",
             "line 2: hostname = \"hub:443\": expected a host name or IP address without port",
             "line 3: log_level = \"loud\": expected one of \"trace\", \"debug\", \"info\", \"notice\", \"warning\", \"error\"",
-            "line 4: colour: is not a known key; known at the top: cloud_to_device, command, connector, crm, data, event_log, hostname, limits, listeners, log_level, rule",
+            "line 4: colour: is not a known key; known at the top: cloud_to_device, command, connector, crm, data, event_log, hostname, limits, listeners, log_level, rule, throttles",
             "line 6: listeners.mqtt = \"8883\": expected an address and a port, such as \"127.0.0.1:8883\" or \"[::1]:443\"",
             "line 7: listeners.http = \"0.0.0.0:8088\": expected a loopback address and a port, such as \"127.0.0.1:8088\", or \"off\": without TLS the pages are for this machine only",
             "line 9: limits.connect_timeout = 10: expected a duration with its unit, such as \"90s\" or \"1h30m\", from 1s to 1m",
