@@ -298,8 +298,8 @@ let package = Package(
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
             [
-                "BlobStore", "SQLiteHubStore", "HubTestSupport", "Primitives", hummingbird, hummingbirdTesting, httpTypes,
-                nioCore,
+                "BlobStore", "SQLiteHubStore", "HubTestSupport", "Primitives", hummingbird, hummingbirdTesting,
+                httpTypes, nioCore,
             ]),
         tests(
             "FileUpload", "Tests/CloudHub/FileUploadTests",

@@ -54,7 +54,9 @@ extension BlobEndpoint {
                 while offset < end {
                     let chunk = try await folder.read(
                         descriptor, at: offset, most: Int(min(Self.readBytes, end - offset)))
-                    guard chunk.readableBytes > 0 else { throw BlobError(.internalError, "a file is shorter than it was") }
+                    guard chunk.readableBytes > 0 else {
+                        throw BlobError(.internalError, "a file is shorter than it was")
+                    }
                     offset += Int64(chunk.readableBytes)
                     try await writer.write(chunk)
                 }

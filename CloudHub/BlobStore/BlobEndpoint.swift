@@ -66,7 +66,8 @@ public struct BlobEndpoint: Sendable {
         let level: Logger.Level
         switch error.problem {
         case .internalError, .serverBusy: level = .error
-        case .authenticationFailed, .authorizationPermissionMismatch, .quotaExceeded, .requestBodyTooLarge: level = .warning
+        case .authenticationFailed, .authorizationPermissionMismatch, .quotaExceeded, .requestBodyTooLarge:
+            level = .warning
         default: level = .debug
         }
         blobs.logger.log(
@@ -110,7 +111,8 @@ public struct BlobEndpoint: Sendable {
         _ asked: BlobRequest, _ request: Request, _ condition: BlobCondition
     ) async throws(BlobError) -> Response {
         guard asked.header("x-ms-blob-type").map({ $0 == "BlockBlob" }) ?? false else {
-            throw BlobError(.invalidHeaderValue, "x-ms-blob-type has to be BlockBlob, the only kind that this hub keeps")
+            throw BlobError(
+                .invalidHeaderValue, "x-ms-blob-type has to be BlockBlob, the only kind that this hub keeps")
         }
         let headers = try asked.keptHeaders()
         let claim = try asked.claim()
@@ -149,7 +151,8 @@ public struct BlobEndpoint: Sendable {
         let list = try BlockListReader.read(String(buffer: bytes), most: Blobs.blocksMax)
         let now = blobs.clock()
         let facts = BlobFacts(
-            name: asked.name, bytes: 0, etag: Self.newETag(), md5: md5, headers: headers, createdAt: now, modifiedAt: now)
+            name: asked.name, bytes: 0, etag: Self.newETag(), md5: md5, headers: headers, createdAt: now,
+            modifiedAt: now)
         do {
             switch try await blobs.index.commit(facts, of: list, if: condition, bytesMax: blobs.limits.blobBytesMax) {
             case .done(let freed): await blobs.free(freed)
@@ -211,5 +214,7 @@ public struct BlobEndpoint: Sendable {
         throw Self.notFound(asked.name)
     }
 
-    private static func notFound(_ name: BlobName) -> BlobError { BlobError(.blobNotFound, "there is no blob of that name") }
+    private static func notFound(_ name: BlobName) -> BlobError {
+        BlobError(.blobNotFound, "there is no blob of that name")
+    }
 }

@@ -32,7 +32,11 @@ struct BlobFolder: Sendable {
             var rest = bytes
             while rest.readableBytes > 0 {
                 let count = rest.withUnsafeReadableBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
-                if count > 0 { rest.moveReaderIndex(forwardBy: count) } else if errno != EINTR { return .failure(Code(errno)) }
+                if count > 0 {
+                    rest.moveReaderIndex(forwardBy: count)
+                } else if errno != EINTR {
+                    return .failure(Code(errno))
+                }
             }
             return .success(())
         }

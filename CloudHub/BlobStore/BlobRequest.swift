@@ -4,7 +4,9 @@ import Primitives
 
 /// A request as the endpoint sees it.
 struct BlobRequest: Sendable {
-    enum Verb: Sendable, Hashable { case putBlob, putBlock(String), putBlockList, getBlockList(String), get, head, delete }
+    enum Verb: Sendable, Hashable {
+        case putBlob, putBlock(String), putBlockList, getBlockList(String), get, head, delete
+    }
 
     let verb: Verb
     let name: BlobName
@@ -24,7 +26,10 @@ struct BlobRequest: Sendable {
         let prefix = "/\(container)/"
         guard request.uri.path.hasPrefix(prefix),
             let text = PercentEncoding.decode(request.uri.path.dropFirst(prefix.count)), let name = BlobName(text)
-        else { throw BlobError(.invalidURI, "the path names no blob: 1 to 1024 characters, no empty part, no control character") }
+        else {
+            throw BlobError(
+                .invalidURI, "the path names no blob: 1 to 1024 characters, no empty part, no control character")
+        }
         self.name = name
         verb = try Self.verb(request.method, query)
     }
@@ -46,7 +51,8 @@ struct BlobRequest: Sendable {
         case (.delete, nil): return .delete
         default:
             throw BlobError(
-                .unsupportedHTTPVerb, "this endpoint has Put Blob, Put Block, Put Block List, Get Block List, Get and Delete")
+                .unsupportedHTTPVerb,
+                "this endpoint has Put Blob, Put Block, Put Block List, Get Block List, Get and Delete")
         }
     }
 

@@ -67,19 +67,16 @@ extension Blobs {
         let file = UniqueID.random(using: &random)
         let descriptor: Int32
         do throws(BlobFolderError) { descriptor = try await folder.create(file) } catch { throw Self.wrapped(error) }
-        do {
-            let digest = try await write(body, claim, to: descriptor)
-            do { try await folder.finish(descriptor) } catch {
-                await folder.remove([file])
-                throw error
-            }
-            return ReceivedBody(file: file, bytes: claim.bytes, md5: digest)
-        } catch let error as BlobFolderError where error.doing == "sync a file" {
-            throw Self.wrapped(error)
-        } catch {
+        let digest: [UInt8]
+        do { digest = try await write(body, claim, to: descriptor) } catch {
             await folder.abandon(descriptor, file)
             throw Self.wrapped(error)
         }
+        do throws(BlobFolderError) { try await folder.finish(descriptor) } catch {
+            await folder.remove([file])
+            throw Self.wrapped(error)
+        }
+        return ReceivedBody(file: file, bytes: claim.bytes, md5: digest)
     }
 
     private func write<Body: AsyncSequence & Sendable>(
@@ -93,7 +90,9 @@ extension Blobs {
         do {
             for try await chunk in body {
                 count += Int64(chunk.readableBytes)
-                guard count <= claim.bytes else { throw BlobError(.incompleteBody, "the body is longer than it was said to be") }
+                guard count <= claim.bytes else {
+                    throw BlobError(.incompleteBody, "the body is longer than it was said to be")
+                }
                 guard ContinuousClock.now < deadline else {
                     throw BlobError(.operationTimedOut, "the body took too long; send smaller blocks")
                 }
@@ -108,7 +107,9 @@ extension Blobs {
             throw BlobError(.incompleteBody, "the connection broke in the middle of the body", underlying: error)
         }
         try await folder.write(pending, to: descriptor)
-        guard count == claim.bytes else { throw BlobError(.incompleteBody, "the body is shorter than it was said to be") }
+        guard count == claim.bytes else {
+            throw BlobError(.incompleteBody, "the body is shorter than it was said to be")
+        }
         let digest = Array(md5.finalize())
         if let wanted = claim.md5, wanted != digest {
             throw BlobError(.md5Mismatch, "the body's MD5 is not the one in its header; send it again")

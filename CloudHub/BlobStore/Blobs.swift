@@ -91,8 +91,8 @@ public final class Blobs: Sendable {
             guard state.used + Self.cost(bytes) <= limits.quota else {
                 return BlobError(
                     .quotaExceeded,
-                    "the hub's room for files is full (\(ByteCount(bytes: Int(limits.quota)))); its operator has to raise "
-                        + "files.quota or lower files.retention_age")
+                    "the hub's room for files is full (\(ByteCount(bytes: Int(limits.quota)))); its operator has to "
+                        + "raise files.quota or lower files.retention_age")
             }
             state.used += Self.cost(bytes)
             state.writes += 1

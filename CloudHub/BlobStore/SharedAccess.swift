@@ -48,7 +48,8 @@ public struct SharedAccess: Sendable {
     /// The query that lets its bearer at one blob, with the question mark in front.
     public func token(for blob: BlobName, _ permissions: Permissions, until expiry: WallInstant) -> String {
         let end = WallInstant(milliseconds: expiry.unixSeconds * 1000).description
-        let fields = Fields(version: Self.version, start: "", end: end, permissions: permissions.text, protocols: "https")
+        let fields = Fields(
+            version: Self.version, start: "", end: end, permissions: permissions.text, protocols: "https")
         let code = HMAC<SHA256>.authenticationCode(for: text(of: fields, for: blob), using: key)
         let values = [
             ("sv", Self.version), ("spr", "https"), ("se", end), ("sr", "b"), ("sp", fields.permissions),
@@ -72,15 +73,18 @@ public struct SharedAccess: Sendable {
         guard value("sr") == "b", let version = value("sv"), let end = value("se"), let letters = value("sp"),
             value("si") == nil, value("sip") == nil, let code = Base64.decode(signature)
         else {
-            throw BlobError(.authenticationFailed, "the signature's fields are not those of a blob: sv, se, sr=b, sp, sig")
+            throw BlobError(
+                .authenticationFailed, "the signature's fields are not those of a blob: sv, se, sr=b, sp, sig")
         }
         let fields = Fields(
             version: version, start: value("st") ?? "", end: end, permissions: letters, protocols: value("spr") ?? "")
-        guard HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: text(of: fields, for: blob), using: key) else {
+        guard HMAC<SHA256>.isValidAuthenticationCode(code, authenticating: text(of: fields, for: blob), using: key)
+        else {
             throw BlobError(.authenticationFailed, "the signature does not match this blob; use the address unchanged")
         }
         guard let expiry = WallInstant(end), now < expiry else {
-            throw BlobError(.authenticationFailed, "the signature was valid until \(end), and now is \(now); ask for a new one")
+            throw BlobError(
+                .authenticationFailed, "the signature was valid until \(end), and now is \(now); ask for a new one")
         }
         guard fields.start.isEmpty || WallInstant(fields.start).map({ $0 <= now }) == true else {
             throw BlobError(.authenticationFailed, "the signature is valid from \(fields.start) on, and now is \(now)")

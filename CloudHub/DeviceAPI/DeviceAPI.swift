@@ -1,7 +1,7 @@
 public import Devices
 public import EventLog
 import HTTPTypes
-import HubContract
+public import HubContract
 public import Hummingbird
 public import Ingest
 public import Journal
@@ -176,7 +176,9 @@ public struct DeviceAPI: Sendable {
     }
 
     /// Tells the log and the journal why a device does not get what it asked for.
-    public func deny(_ device: DeviceID, _ sentence: String, _ peer: DevicePeer) { note(.denied, device, sentence, peer) }
+    public func deny(_ device: DeviceID, _ sentence: String, _ peer: DevicePeer) {
+        note(.denied, device, sentence, peer)
+    }
 
     // MARK: - Events
 

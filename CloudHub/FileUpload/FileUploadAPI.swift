@@ -6,6 +6,7 @@ public import Hummingbird
 import JSON
 import NIOCore
 public import Primitives
+import Throttles
 
 /// The file upload of IoT Hub's device API.
 ///

@@ -75,8 +75,8 @@ public final class FileUploads: Sendable {
         guard let blob = BlobName("\(device)/\(path)") else {
             throw HubError(
                 .argumentInvalid,
-                "blobName has to have 1 to \(BlobName.lengthMax - device.text.utf8.count - 1) characters, none of them a "
-                    + "control character or a backslash, and no part that is empty, '.' or '..'")
+                "blobName has to have 1 to \(BlobName.lengthMax - device.text.utf8.count - 1) characters, none of them "
+                    + "a control character or a backslash, and no part that is empty, '.' or '..'")
         }
         guard target.blobs?.hasRoom() ?? true else {
             throw HubError(
@@ -88,12 +88,14 @@ public final class FileUploads: Sendable {
         let upload = UploadRecord(
             correlation: .random(using: &random), device: device, blob: blob, host: target.host ?? host, startedAt: now,
             expiresAt: now + limits.lifetime)
-        let isAdded = try await stored("remember an upload") { try await store.begin(upload, activeMax: limits.activeMax) }
+        let isAdded = try await stored("remember an upload") {
+            try await store.begin(upload, activeMax: limits.activeMax)
+        }
         guard isAdded else {
             throw HubError(
                 .deviceMaximumActiveFileUploadLimitExceeded,
-                "\(limits.activeMax) uploads of this device are under way; end one with a notification, or wait until one "
-                    + "expires")
+                "\(limits.activeMax) uploads of this device are under way; end one with a notification, or wait until "
+                    + "one expires")
         }
         return UploadTicket(
             correlation: upload.correlation, host: upload.host, container: target.container, blob: blob,
@@ -113,7 +115,8 @@ public final class FileUploads: Sendable {
         guard upload.endedAt == nil else { throw Self.isUsed }
         guard now < upload.expiresAt else {
             throw HubError(
-                .expiredFileUploadCorrelationID, "the upload expired at \(upload.expiresAt); ask for a new correlation id")
+                .expiredFileUploadCorrelationID,
+                "the upload expired at \(upload.expiresAt); ask for a new correlation id")
         }
         let notification = report.isSuccess ? try await notification(of: upload, at: now) : nil
         let dropped = try await stored("end an upload") {
@@ -123,7 +126,8 @@ public final class FileUploads: Sendable {
         guard let dropped else { throw Self.isUsed }
         tell(upload, report, notification)
         if dropped > 0 {
-            logger.warning("the oldest file notifications were dropped; nobody reads them", metadata: ["count": "\(dropped)"])
+            logger.warning(
+                "the oldest file notifications were dropped; nobody reads them", metadata: ["count": "\(dropped)"])
         }
         do { try await target.blobs?.removeStaged(of: upload.blob) } catch {
             logger.debug("staged blocks stay until they expire", metadata: ["error": "\(error)"])
@@ -138,7 +142,8 @@ public final class FileUploads: Sendable {
         if let blobs = target.blobs {
             facts = try await stored("look a file up") { try await blobs.facts(of: upload.blob) }
             guard facts != nil else {
-                throw HubError(.invalidStorageEndpointOrBlob, "there is no file \(upload.blob); put it first, then notify")
+                throw HubError(
+                    .invalidStorageEndpointOrBlob, "there is no file \(upload.blob); put it first, then notify")
             }
         }
         let path = upload.blob.text.split(separator: "/").map { PercentEncoding.encode($0) }.joined(separator: "/")
@@ -165,7 +170,9 @@ public final class FileUploads: Sendable {
         try await store.notifications(most: most)
     }
 
-    public func notificationsHandled(_ sequences: [Int64]) async throws { try await store.removeNotifications(sequences) }
+    public func notificationsHandled(_ sequences: [Int64]) async throws {
+        try await store.removeNotifications(sequences)
+    }
 
     // MARK: - Upkeep
 
@@ -182,9 +189,11 @@ public final class FileUploads: Sendable {
             let now = clock()
             do {
                 try await store.removeOld(
-                    uploadsBefore: now + (.zero - Self.memory), notificationsBefore: now + (.zero - limits.notificationAge))
+                    uploadsBefore: now + (.zero - Self.memory),
+                    notificationsBefore: now + (.zero - limits.notificationAge))
             } catch {
-                logger.warning("old uploads cannot be forgotten; trying again in a minute", metadata: ["error": "\(error)"])
+                logger.warning(
+                    "old uploads cannot be forgotten; trying again in a minute", metadata: ["error": "\(error)"])
             }
             try? await Task.sleep(for: .seconds(60))
         }

@@ -14,10 +14,9 @@ extension HubConfig {
         value.uploadsMax = section.integer("uploads_max", default: value.uploadsMax, in: 1...1000)
         let isAzure = section.choice("store", default: false, ["directory": false, "azure": true])
         let azure = section.section("azure")
-        if isAzure {
-            value.azure = container(azure)
-        } else if azure.isPresent {
-            section.problem("azure", expected: "counts only with store = \"azure\"")
+        if isAzure || azure.isPresent { value.azure = container(azure) }
+        if azure.isPresent, !isAzure {
+            section.problem("azure: counts only with store = \"azure\"; set that, or take the table out")
         }
         return value
     }

@@ -1,5 +1,6 @@
 import HubClock
 import AsyncHTTPClient
+import BlobStore
 import CRM
 import Control
 import DeviceAPI

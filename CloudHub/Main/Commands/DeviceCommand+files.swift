@@ -23,7 +23,10 @@ extension DeviceCommand {
     struct FileLink: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Prints an address to fetch a file from, good for an hour.",
-            discussion: "Whoever has the address can read the file: curl --cacert ca.pem -o FILE \"$(cloud-hub device file-link ID NAME)\"")
+            discussion:
+                "Whoever has the address can read the file: curl --cacert ca.pem -o FILE "
+                + "\"$(cloud-hub device file-link ID NAME)\""
+        )
         @OptionGroup var common: CommonOptions
         @Argument(help: "The device's id.")
         var id: String

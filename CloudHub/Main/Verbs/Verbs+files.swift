@@ -50,6 +50,7 @@ extension Verbs {
     }
 
     private func noFile(_ name: BlobName) -> ControlError {
-        ControlError("the hub has no file '\(name.path)' of device \(name.owner); see: cloud-hub device files \(name.owner)")
+        ControlError(
+            "the hub has no file '\(name.path)' of device \(name.owner); see: cloud-hub device files \(name.owner)")
     }
 }

@@ -113,7 +113,8 @@ public struct SQLiteBlobIndex: BlobIndex {
             try database.execute(
                 sql: "DELETE FROM blob_part WHERE blob = ? AND place IS NULL AND block = ?", arguments: arguments)
             let count = try Int.fetchOne(
-                database, sql: "SELECT count(*) FROM blob_part WHERE blob = ? AND place IS NULL", arguments: [blob.text])
+                database, sql: "SELECT count(*) FROM blob_part WHERE blob = ? AND place IS NULL", arguments: [blob.text]
+            )
             guard count ?? 0 < Blobs.blocksMax else { return .refused(.blockCountExceedsLimit) }
             try Self.add(part, of: blob, place: nil, at: now, in: database)
             return .done(freed: old)
@@ -131,7 +132,9 @@ public struct SQLiteBlobIndex: BlobIndex {
             let old = try Self.facts(facts.name.text, in: database)
             if let problem = condition.problem(etag: old?.etag) { return .refused(problem) }
             let all = try Self.placed(facts.name, in: database) + Self.staged(facts.name, in: database)
-            guard let chosen = try Self.choose(list, facts.name, in: database) else { return .refused(.invalidBlockList) }
+            guard let chosen = try Self.choose(list, facts.name, in: database) else {
+                return .refused(.invalidBlockList)
+            }
             var now = facts
             now.bytes = chosen.reduce(0) { $0 + $1.bytes }
             guard now.bytes <= bytesMax else { return .refused(.requestBodyTooLarge) }

@@ -50,7 +50,11 @@ public struct SQLiteUploadStore: UploadStore {
                         SELECT correlation FROM file_upload WHERE device = ? ORDER BY started DESC LIMIT -1 OFFSET ?)
                     """, arguments: [upload.startedAt.milliseconds, upload.device.text, Self.rememberedMax])
             try database.execute(
-                sql: "INSERT INTO file_upload (correlation, device, blob, host, started, expires) VALUES (?, ?, ?, ?, ?, ?)",
+                sql:
+                    """
+                    INSERT INTO file_upload (correlation, device, blob, host, started, expires)
+                    VALUES (?, ?, ?, ?, ?, ?)
+                    """,
                 arguments: [
                     upload.correlation.description, upload.device.text, upload.blob.text, upload.host,
                     upload.startedAt.milliseconds, upload.expiresAt.milliseconds,
@@ -75,7 +79,11 @@ public struct SQLiteUploadStore: UploadStore {
             guard database.changesCount == 1 else { return nil }
             guard let notification else { return 0 }
             try database.execute(
-                sql: "INSERT INTO file_notification (device, uri, blob, bytes, updated, enqueued) VALUES (?, ?, ?, ?, ?, ?)",
+                sql:
+                    """
+                    INSERT INTO file_notification (device, uri, blob, bytes, updated, enqueued)
+                    VALUES (?, ?, ?, ?, ?, ?)
+                    """,
                 arguments: [
                     notification.device.text, notification.blobURI, notification.blob.text, notification.bytes,
                     notification.updatedAt.milliseconds, notification.enqueuedAt.milliseconds,
@@ -130,7 +138,9 @@ public struct SQLiteUploadStore: UploadStore {
     }
 
     private static func notification(_ row: Row) -> QueuedNotification? {
-        guard let device = DeviceID(row["device"] as String), let blob = BlobName(row["blob"] as String) else { return nil }
+        guard let device = DeviceID(row["device"] as String), let blob = BlobName(row["blob"] as String) else {
+            return nil
+        }
         return QueuedNotification(
             sequence: row["sequence"],
             notification: FileNotification(
