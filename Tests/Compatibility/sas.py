@@ -22,6 +22,8 @@ def sign(resource, key, expiry, policy=None):
 def device_token(connection_string, lifetime=3600, key=None):
     fields = parts(connection_string)
     resource = f"{fields['HostName']}/devices/{fields['DeviceId']}"
+    if "ModuleId" in fields:
+        resource += f"/modules/{fields['ModuleId']}"
     return sign(resource, key or fields["SharedAccessKey"], int(time.time()) + lifetime)
 
 

@@ -12,7 +12,7 @@ import pytest
 from clients import (
     ACCEPTED, BATCH_TYPE, NOT_AUTHORISED, PUBACK, Closed, HubUnderTest, RawDevice, device_token, packet, run, same,
     small_disk, text)
-from stage import Browser, Stage, StageError, free_port, wait_until
+from stage import ROOT, Browser, Stage, StageError, free_port, wait_until
 
 OTHER_KEY = "bm90IHRoZSBrZXkgb2YgdGhpcyBkZXZpY2UgYXQgYWxsIQ=="
 TIME = r"<\d{4}-\d\d-\d\dT[\d:]+[+-]\d{4}>"
@@ -313,6 +313,10 @@ when = "> many"
 """)
     status, error = run(stage, "cloud-hub", "serve", "--data", tmp_path / "hub", *SERVE, "--config", config)
     assert status == 2
+    sample = (ROOT / "Deploy/config/cloud-hub.toml").read_text()
+    loose, _, tables = sample.partition("\n#[")
+    known = re.findall(r"^#(\w+) = ", loose, re.M) + re.findall(r"^#\[{1,2}(\w+)\]", "#[" + tables, re.M)
+    assert "hostname" in known and "listeners" in known
     assert error.splitlines() == [
         f"cloud-hub: {config} has 5 problems:",
         'line 2: log_level = "loud": expected one of "trace", "debug", "info", "notice", "warning", "error"',
