@@ -78,6 +78,7 @@ let package = Package(
         room("ConfigText", "Protocol/ConfigText", ["Primitives"]),
         room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
+        room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
@@ -100,11 +101,15 @@ let package = Package(
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
+        room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
+        room(
+            "HubTransport", "EdgeAgent/HubTransport",
+            ["Primitives", "MQTTClient", "Tunnels", "Connectivity", "DriverRuntime", "COpenSSL"]),
         room(
             "Uplink", "EdgeAgent/Uplink",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Outbox", "Connectivity", "DriverRuntime",
-                "CMosquitto", "COpenSSL", logging,
+                "Primitives", "JSON", "HubContract", "MQTTClient", "Telemetry", "Outbox", "Connectivity",
+                "DriverRuntime", "HubTransport", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
@@ -116,7 +121,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "Uplink", "AgentConfig",
+                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
+                "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
 
@@ -204,6 +210,8 @@ let package = Package(
         tests("ConfigText", "Tests/Protocol/ConfigTextTests", ["ConfigText", "Primitives", toml]),
         tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
+        tests(
+            "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
         room(
@@ -225,6 +233,7 @@ let package = Package(
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
+        tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
@@ -235,8 +244,8 @@ let package = Package(
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
-                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "Telemetry", "JSON", "Primitives",
-                "BrokerKit", logging,
+                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
+                "Primitives", "BrokerKit", logging,
             ]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",

@@ -24,14 +24,36 @@ public struct HubConnection: Sendable, Equatable {
     public enum Credentials: Sendable, Equatable {
         /// A file with one line: the device's connection string.
         case connectionStringFile(String)
-        /// PEM files; the device's id is not in them.
-        case certificate(device: DeviceID, certificateFile: String, keyFile: String)
+        /// A PEM file and the key to it; the device's id is not in them.
+        case certificate(device: DeviceID, certificateFile: String, key: Key)
+    }
+
+    /// Where the certificate's private key is.
+    public enum Key: Sendable, Equatable {
+        /// A PEM file.
+        case file(String)
+        /// A PEM file or a URI that OpenSSL's provider for TPMs understands; the key itself stays in the TPM.
+        case inTPM(String)
+    }
+
+    /// What runs inside TLS.
+    public enum Transport: Sendable { case mqtt, webSocket }
+
+    /// An HTTP proxy on the way to the hub.
+    public struct Proxy: Sendable, Equatable {
+        public var host: String
+        public var port: Int
+        public var user: String?
+        /// A file with one line.
+        public var passwordFile: String?
     }
 
     /// The hub's name as its certificate has it.
     public var host: String
-    /// Default 8883.
+    /// Default 8883, and 443 with a WebSocket.
     public var port = 8883
+    public var transport = Transport.mqtt
+    public var proxy: Proxy?
     /// PEM file of the authorities that may vouch for the hub; `nil` for the system's.
     public var caFile: String?
     public var credentials: Credentials

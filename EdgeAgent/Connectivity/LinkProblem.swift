@@ -34,6 +34,16 @@ public enum LinkProblem: Sendable, Hashable {
     case lost(detail: String)
     /// Our own credentials cannot be used: a missing file, a key that does not fit.
     case credentialsUnusable(detail: String)
+    /// The OpenSSL provider that should hold our key cannot be loaded, or does not reach its device.
+    case keyProviderUnusable(provider: String, detail: String)
+    /// The provider is there, but this key of it cannot be used.
+    case keyUnusable(key: String, provider: String, detail: String)
+    /// The HTTP proxy cannot be reached or does not behave as one.
+    case proxyFailed(proxy: String, detail: String)
+    /// The proxy answered CONNECT with this HTTP status.
+    case proxyRefused(proxy: String, host: String, port: Int, status: Int)
+    /// The hub did not open a WebSocket.
+    case webSocketRefused(host: String, port: Int, detail: String)
 
     /// The refusals of CONNACK. Source: MQTT 3.1.1, table 3.1.
     public static func refused(code: Int, host: String, device: String) -> LinkProblem {
@@ -51,10 +61,12 @@ public enum LinkProblem: Sendable, Hashable {
     /// nobody stands at the gateway; but they are logged as errors.
     public var mayHealByItself: Bool {
         switch self {
-        case .nameNotResolved, .connectionRefused, .unreachable, .serverUnavailable, .silent, .lost: true
+        case .nameNotResolved, .connectionRefused, .unreachable, .serverUnavailable, .silent, .lost, .proxyFailed: true
+        case .proxyRefused(_, _, _, let status): status >= 500
         case .wrongHostName, .unknownCertificateAuthority, .certificateExpired, .certificateNotYetValid,
             .certificateRefused, .tlsFailed, .protocolVersionRefused, .clientIDRefused, .badUserNameOrPassword,
-            .notAuthorised, .refusedOtherwise, .credentialsUnusable:
+            .notAuthorised, .refusedOtherwise, .credentialsUnusable, .keyProviderUnusable, .keyUnusable,
+            .webSocketRefused:
             false
         }
     }
@@ -84,6 +96,17 @@ public enum LinkProblem: Sendable, Hashable {
         case .silent(let host): "\(host) does not answer"
         case .lost(let detail): "The connection to the hub was lost: \(detail)"
         case .credentialsUnusable(let detail): "The credentials of this gateway cannot be used: \(detail)"
+        case .keyProviderUnusable(let provider, let detail):
+            "OpenSSL's provider \(provider), which holds this gateway's key, cannot be used: \(detail)"
+        case .keyUnusable(let key, let provider, let detail):
+            "The key \(key) of OpenSSL's provider \(provider) cannot be used: \(detail)"
+        case .proxyFailed(let proxy, let detail): "The proxy \(proxy) cannot be used: \(detail)"
+        case .proxyRefused(let proxy, let host, let port, 407):
+            "The proxy \(proxy) lets nobody to \(host) port \(port) without a user and a password (HTTP status 407)"
+        case .proxyRefused(let proxy, let host, let port, let status):
+            "The proxy \(proxy) does not let this gateway to \(host) port \(port) (HTTP status \(status))"
+        case .webSocketRefused(let host, let port, let detail):
+            "\(host) port \(port) opens no WebSocket for MQTT: \(detail)"
         }
     }
 
@@ -124,6 +147,20 @@ public enum LinkProblem: Sendable, Hashable {
             "Check that host and port are those of the hub"
         case .credentialsUnusable:
             "Correct the credentials in the configuration"
+        case .keyProviderUnusable:
+            "Check that the package tpm2-openssl is installed, that the TPM is there (/dev/tpmrm0, or what"
+                + " TPM2OPENSSL_TCTI names), and that this agent may open it"
+        case .keyUnusable:
+            "Check with tpm2_readpublic that this TPM has the key, or that the key file was made by it, and that"
+                + " certificate_file belongs to it"
+        case .proxyFailed:
+            "Check the proxy in the configuration, and the network between gateway and proxy"
+        case .proxyRefused(_, _, _, 407):
+            "Correct proxy_user and proxy_password_file in the configuration"
+        case .proxyRefused:
+            "Ask whoever runs the proxy to let CONNECT pass to this host and port"
+        case .webSocketRefused:
+            "Check host and port, or set transport to mqtt in the configuration"
         }
     }
 }

@@ -3,6 +3,7 @@ import ConfigText
 import Connectivity
 import Glibc
 import HubContract
+import HubTransport
 import LocalMQTT
 import Primitives
 import Uplink
@@ -57,9 +58,11 @@ struct Configured {
     private static func secretFiles(_ config: AgentConfig) -> [(key: String, path: String)] {
         var found: [(key: String, path: String)] = []
         switch config.hub.credentials {
-        case .certificate(_, _, let keyFile): found.append(("hub.key_file", keyFile))
+        case .certificate(_, _, .file(let keyFile)): found.append(("hub.key_file", keyFile))
+        case .certificate(_, _, .inTPM): break
         case .connectionStringFile(let file): found.append(("hub.connection_string_file", file))
         }
+        if let file = config.hub.proxy?.passwordFile { found.append(("hub.proxy_password_file", file)) }
         for (index, broker) in config.brokers.enumerated() {
             if let file = broker.passwordFile { found.append(("mqtt[\(index + 1)].password_file", file)) }
         }
@@ -73,11 +76,24 @@ struct Configured {
             hubHost: hub.host, port: hub.port, gateway: account.gateway, credentials: account.credentials,
             caFile: hub.caFile)
         settings.accountHost = account.host
+        if hub.transport == .webSocket { settings.inner = .webSocket(path: HubEndpoint.webSocketPath) }
+        settings.proxy = hub.proxy.map { proxy($0, &problems) }
         settings.keepAlive = hub.keepAlive
         settings.tokenLifetime = hub.tokenLifetime
         settings.inflightCountMax = hub.inflightBatches
         settings.link.backoff = Backoff(first: hub.reconnectFirst, most: hub.reconnectMost)
         return settings
+    }
+
+    private static func proxy(_ proxy: HubConnection.Proxy, _ problems: inout [String]) -> HubEndpoint.Proxy {
+        var endpoint = HubEndpoint.Proxy(host: proxy.host, port: proxy.port)
+        guard let user = proxy.user, let file = proxy.passwordFile else { return endpoint }
+        do throws(FileProblem) {
+            endpoint.login = Secret("\(user):\(try TextFile.firstLine(file))".utf8)
+        } catch {
+            problems.append("hub.proxy_password_file: \(error)")
+        }
+        return endpoint
     }
 
     private struct Account {
@@ -88,12 +104,10 @@ struct Configured {
 
     private static func account(_ hub: HubConnection, _ problems: inout [String]) -> Account? {
         switch hub.credentials {
-        case .certificate(let device, let certificateFile, let keyFile):
+        case .certificate(let device, let certificateFile, let key):
             checkReadable(certificateFile, "hub.certificate_file", &problems)
-            checkReadable(keyFile, "hub.key_file", &problems)
-            return Account(
-                gateway: device, credentials: .certificate(certificateFile: certificateFile, keyFile: keyFile),
-                host: hub.host)
+            let certificate = ClientCertificate(file: certificateFile, key: located(key, &problems))
+            return Account(gateway: device, credentials: .certificate(certificate), host: hub.host)
         case .connectionStringFile(let file):
             let key = "hub.connection_string_file"
             do throws(FileProblem) {
@@ -114,6 +128,19 @@ struct Configured {
                 problems.append("\(key): \(error)")
             }
             return nil
+        }
+    }
+
+    private static func located(_ key: HubConnection.Key, _ problems: inout [String]) -> ClientCertificate.Key {
+        switch key {
+        case .file(let file):
+            checkReadable(file, "hub.key_file", &problems)
+            return .file(file)
+        case .inTPM(let name):
+            if !name.hasPrefix("handle:") { checkReadable(name, "hub.key_file", &problems) }
+            // The TPM's libraries write to standard error; what they mean is in our own log, once. No thread runs yet.
+            setenv("TSS2_LOG", "all+none", 0)
+            return .inProvider(name, provider: .tpm2)
         }
     }
 

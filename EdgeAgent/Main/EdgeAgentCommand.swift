@@ -1,7 +1,9 @@
 import AgentConfig
 import ConfigText
+import Connectivity
 import EdgeStore
 import Glibc
+import HubTransport
 import Outbox
 import Primitives
 import Telemetry
@@ -72,6 +74,11 @@ enum EdgeAgentCommand {
         for (key, path) in loaded.openFiles {
             Terminal.error(
                 "\(file): warning: \(key): \(path) can be read by every user of this machine; run chmod 600 on it")
+        }
+        // Read and matched now, but not said by `run`: there a TPM may come up later than the agent.
+        if let problem = HubTransport.problem(with: loaded.uplink.endpoint) {
+            Terminal.error("\(file): hub: \(problem.operatorText)")
+            throw .failed
         }
         Terminal.line(
             "\(file) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")

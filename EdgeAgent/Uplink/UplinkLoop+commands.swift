@@ -1,7 +1,9 @@
 internal import Connectivity
 internal import DriverRuntime
 internal import HubContract
+internal import HubTransport
 internal import Logging
+internal import MQTTClient
 internal import Outbox
 internal import Primitives
 internal import Telemetry
@@ -32,42 +34,61 @@ struct CommandQueue {
     var queuedCount = 0
     /// Commands may wait in the store.
     var mayWait = false
+    /// Commands that the store could not keep yet, so that the hub has no acknowledgement for them. The session's own
+    /// limit bounds them; they end with the link, and the hub sends them again.
+    var withheld: [(command: QueuedCommand, ticket: ClientMessage.Ticket)] = []
+    var withheldRetryAt = MonotonicInstant(nanoseconds: 0)
 }
 
 extension UplinkLoop {
-    func received(topic: String, payload: [UInt8]) throws(LinkFailure) {
+    /// Acknowledges the message, unless it is a command that is not durable yet.
+    func received(_ message: ClientMessage) {
         let child: DeviceID?
         let publish: HubPublish
         do throws(TopicError) {
-            (child, publish) = try HubTopics.delivery(topic, to: identity)
+            (child, publish) = try HubTopics.delivery(message.topic, to: identity)
         } catch {
             logger.warning("the hub sent a message that was not understood", metadata: ["reason": "\(error)"])
+            acknowledge(message.ticket)
             return
         }
+        if case .cloudToDevice(let bagText) = publish {
+            commandReceived(bagText, message, device: child ?? settings.gateway)
+        } else {
+            received(publish, payload: message.payload, child: child)
+            acknowledge(message.ticket)
+        }
+    }
+
+    private func acknowledge(_ ticket: ClientMessage.Ticket?) {
+        if let ticket { transport?.acknowledge(ticket, now: SystemTime.monotonic) }
+    }
+
+    private func received(_ publish: HubPublish, payload: [UInt8], child: DeviceID?) {
         let device = child ?? settings.gateway
         switch publish {
         case .methodRequest(let name, let rid):
-            try methodCalled(name, rid: rid, payload: payload, child: child)
-        case .cloudToDevice(let bagText): try commandReceived(bagText, payload: payload, device: device)
+            methodCalled(name, rid: rid, payload: payload, child: child)
         case .receipt: receiptReceived(payload)
         case .desiredChanged(let version):
             logger.info("desired properties changed", metadata: ["device": "\(device)", "version": "\(version)"])
             if child == nil { desiredChanged(version) }
         case .twinResponse(let status, let rid, _): twinAnswered(status, rid: rid, payload: payload)
-        case .moduleInput: break
+        case .cloudToDevice, .moduleInput: break
         }
     }
 
     // MARK: Direct methods
 
-    private func methodCalled(_ name: String, rid: String, payload: [UInt8], child: DeviceID?) throws(LinkFailure) {
+    private func methodCalled(_ name: String, rid: String, payload: [UInt8], child: DeviceID?) {
         let call = CommandCall(
             device: child ?? settings.gateway, name: name, payload: payload,
             deadline: SystemTime.monotonic + settings.methodTimeMax)
         guard commands.methodCount < CommandQueue.methodCountMax else {
             let topic = Self.answerTopic(status: 429, rid: rid, child: child)
-            _ = try transport?.publish(
-                topic, Array(#"{"error":"too many commands are under way at this gateway"}"#.utf8))
+            // Without a place for the answer the caller learns it by its own time limit.
+            let body = Array(#"{"error":"too many commands are under way at this gateway"}"#.utf8)
+            _ = transport?.publish(topic, body, now: SystemTime.monotonic)
             return
         }
         commands.methodCount += 1
@@ -100,8 +121,11 @@ extension UplinkLoop {
                     metadata: ["device": "\(call.device)", "command": "\(call.name)"])
                 return
             }
-            // A failure to queue shows at the next write, as the loss of the link.
-            _ = try? transport.publish(topic, answer.payload)
+            if transport.publish(topic, answer.payload, now: SystemTime.monotonic) == nil {
+                logger.warning(
+                    "a command's answer found no place; too much is waiting for the hub's acknowledgement",
+                    metadata: ["device": "\(call.device)", "command": "\(call.name)"])
+            }
         case .queued(let messageID):
             commands.queuedCount -= 1
             end(messageID, outcome: answer.isExecuted ? "executed" : "failed with status \(answer.status)")
@@ -112,7 +136,7 @@ extension UplinkLoop {
 
     /// Keeps the command before its PUBACK leaves. What cannot be a command is dropped with a warning: the hub would
     /// only send it again.
-    private func commandReceived(_ bagText: String, payload: [UInt8], device: DeviceID) throws(LinkFailure) {
+    private func commandReceived(_ bagText: String, _ message: ClientMessage, device: DeviceID) {
         let bag: PropertyBag
         do throws(PropertyBagError) {
             bag = try PropertyBag(parsing: bagText)
@@ -120,27 +144,53 @@ extension UplinkLoop {
             logger.warning(
                 "a cloud-to-device message was dropped: its properties cannot be read",
                 metadata: ["device": "\(device)", "reason": "\(error)"])
+            acknowledge(message.ticket)
             return
         }
         guard let name = bag.value("method-name"), !name.isEmpty else {
             logger.warning(
                 "a cloud-to-device message was dropped: it has no property method-name, so it asks for no command",
                 metadata: ["device": "\(device)"])
+            acknowledge(message.ticket)
             return
         }
+        let payload = message.payload
         let messageID = bag.system("mid") ?? "sha1:" + Hex.encode(GatewayCrypto.sha1(Array(bagText.utf8) + payload))
         let command = QueuedCommand(
             messageID: "\(device)/\(messageID)", device: device, name: name, payload: payload,
             expiresAt: bag.system("exp").flatMap { WallInstant($0) })
         do throws(OutboxError) {
-            let isNew = try store.keepCommand(command)
-            commands.mayWait = true
-            if !isNew {
-                logger.info("a command came again and is not repeated", metadata: ["device": "\(device)"])
-            }
+            try keep(command, message.ticket)
         } catch {
-            // Its PUBACK is queued already and must not leave: the connection goes, and the hub sends it again.
-            throw LinkFailure(.lost(detail: "a command could not be kept: \(error)"))
+            logger.error(
+                "a command could not be kept; the hub gets no acknowledgement until it is",
+                metadata: ["device": "\(device)", "reason": "\(error)"])
+            // Without a ticket the hub does not know whether it arrived, and does not care.
+            guard let ticket = message.ticket else { return }
+            commands.withheld.append((command, ticket))
+            commands.withheldRetryAt = SystemTime.monotonic + .seconds(1)
+        }
+    }
+
+    private func keep(_ command: QueuedCommand, _ ticket: ClientMessage.Ticket?) throws(OutboxError) {
+        let isNew = try store.keepCommand(command)
+        commands.mayWait = true
+        if !isNew {
+            logger.info("a command came again and is not repeated", metadata: ["device": "\(command.device)"])
+        }
+        acknowledge(ticket)
+    }
+
+    /// Tries once a second to keep what the store refused, in the order in which it came.
+    func keepWithheld() {
+        while let (command, ticket) = commands.withheld.first, SystemTime.monotonic >= commands.withheldRetryAt {
+            do throws(OutboxError) {
+                try keep(command, ticket)
+                commands.withheld.removeFirst()
+                logger.info("a command could be kept at last", metadata: ["device": "\(command.device)"])
+            } catch {
+                commands.withheldRetryAt = SystemTime.monotonic + .seconds(1)
+            }
         }
     }
 

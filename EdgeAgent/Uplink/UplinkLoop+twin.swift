@@ -1,16 +1,19 @@
 internal import Connectivity
 internal import DriverRuntime
 internal import HubContract
+internal import HubTransport
 internal import JSON
 internal import Logging
 
 /// The gateway's own twin: fetched with every connection, and told what the gateway is.
 extension UplinkLoop {
-    func exchangeTwin() throws(LinkFailure) {
-        let request = twin.nextRequest(now: SystemTime.monotonic) { report(desiredVersion) }
+    func exchangeTwin() {
+        guard let transport, transport.hasRoom else { return }
+        let now = SystemTime.monotonic
+        let request = twin.nextRequest(now: now) { report(desiredVersion) }
         switch request {
-        case .get(let rid): _ = try transport?.publish(HubTopics.twinGet(rid: rid), [])
-        case .report(let rid, let bytes): _ = try transport?.publish(HubTopics.reportedPatch(rid: rid), bytes)
+        case .get(let rid): _ = transport.publish(HubTopics.twinGet(rid: rid), [], now: now)
+        case .report(let rid, let bytes): _ = transport.publish(HubTopics.reportedPatch(rid: rid), bytes, now: now)
         case nil: break
         }
     }

@@ -1,15 +1,17 @@
 internal import Connectivity
 internal import DriverRuntime
 internal import HubContract
+internal import HubTransport
 internal import Logging
+internal import MQTTClient
 internal import Outbox
 public import Primitives
 internal import Telemetry
 
 /// The uplink's thread: waits, asks the machines, performs, flushes once per turn.
 ///
-/// One turn is read → make durable → write. Acknowledgements that the library queued while reading leave only in the
-/// write, so what they acknowledge is durable by then.
+/// One turn is wait → read → make durable → write. A message from the hub is acknowledged when what it asks for is
+/// durable, and not before.
 final class UplinkLoop {
     struct Surroundings: Sendable {
         let store: any OutboxStore
@@ -32,11 +34,12 @@ final class UplinkLoop {
     var twin = TwinExchange()
     /// Of the gateway's own desired properties, as far as seen.
     var desiredVersion: Int64?
-    private(set) var transport: MosquittoTransport?
+    private let hub: HubTransport
+    private(set) var transport: HubLink?
     private var link: LinkSupervisor
     private var drain: DrainOrder
     private var random = SystemRandomNumberGenerator()
-    private var travelling: [Int32: (ticket: DrainOrder.Ticket, batch: OutboxBatch)] = [:]
+    private var travelling: [PublishID: (ticket: DrainOrder.Ticket, batch: OutboxBatch)] = [:]
     /// Acknowledged by the hub, but the store could not forget them yet.
     private var unforgotten: [OutboxBatch] = []
     private var stopBy: MonotonicInstant?
@@ -50,6 +53,7 @@ final class UplinkLoop {
         logger = surroundings.logger
         mailbox = surroundings.mailbox
         identity = HubIdentity(settings.gateway)
+        hub = HubTransport(settings.endpoint)
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
         let bag = PropertyBag([
@@ -67,7 +71,7 @@ final class UplinkLoop {
                 linkFailed(error.problem)
             }
         }
-        transport?.disconnect()
+        transport?.disconnect(now: SystemTime.monotonic)
         transport = nil
     }
 
@@ -81,22 +85,22 @@ final class UplinkLoop {
     private func turn() throws(LinkFailure) {
         let now = SystemTime.monotonic
         perform(link.timerFired(now: now))
-        let idleUntil = now + .seconds(1)
-        let deadline = min(link.deadline ?? idleUntil, transport == nil ? .init(nanoseconds: .max) : idleUntil)
         guard let transport else {
-            mailbox.wake.wait(until: min(deadline, now + .seconds(60)))
+            mailbox.wake.wait(until: min(link.deadline ?? .init(nanoseconds: .max), now + .seconds(60)))
             readMail()
             return
         }
-        try transport.read(wake: mailbox.wake, until: deadline)
-        try handle(transport.takeEvents())
+        let idleUntil = now + .seconds(1)
+        transport.wait(until: min(link.deadline ?? idleUntil, idleUntil))
+        try handle(transport.read(now: SystemTime.monotonic))
         readMail()
         if transport.isAccepted {
             try send(transport)
+            keepWithheld()
             startCommands()
-            try exchangeTwin()
+            exchangeTwin()
         }
-        try transport.write()
+        try transport.write(now: SystemTime.monotonic)
     }
 
     private func readMail() {
@@ -112,10 +116,10 @@ final class UplinkLoop {
         switch action {
         case .rearm: break
         case .connect: connect()
-        case .giveUpAttempt: linkFailed(.silent(host: settings.hubHost))
+        case .giveUpAttempt: linkFailed(transport?.overdueProblem ?? .silent(host: settings.hubHost))
         case .renewToken:
             logger.info("the token ends soon; connecting again with a new one")
-            transport?.disconnect()
+            transport?.disconnect(now: SystemTime.monotonic)
             connect()
         }
     }
@@ -126,11 +130,8 @@ final class UplinkLoop {
         let now = SystemTime.monotonic
         link.attemptStarted(now: now)
         do throws(LinkFailure) {
-            let made = try MosquittoTransport(settings, login: login(), certificateTime: certificateTime())
-            let mailbox = mailbox
-            let stands = try made.connect(
-                until: now + settings.link.connectTimeMax, wake: mailbox.wake, isStopping: { mailbox.isStopping })
-            if stands { transport = made }
+            transport = try HubLink(
+                hub, login: try login(), certificateTime: certificateTime(), wake: mailbox.wake, now: now)
         } catch {
             linkFailed(error.problem)
         }
@@ -153,22 +154,28 @@ final class UplinkLoop {
     private func drop() {
         transport = nil
         travelling = [:]
+        commands.withheld = []
         drain.linkLost()
         twin.linkLost()
     }
 
-    private func login() -> Login {
+    private func login() throws(LinkFailure) -> ClientLogin {
         let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
-            .text
-        switch settings.credentials {
-        case .certificate: return Login(userName: name, password: nil)
-        case .sharedAccessKey(let key):
-            let token = SASToken.build(
-                resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
-                expiry: presentTime().unixSeconds + settings.tokenLifetime.components.seconds
-            ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
-            return Login(userName: name, password: token)
-        }
+        let seconds = UInt16(clamping: max(1, settings.keepAlive.components.seconds))
+        let login = ClientLogin(
+            clientID: settings.gateway.text, userName: name.text, password: password(), keepAliveSeconds: seconds)
+        guard let login else { throw LinkFailure(.credentialsUnusable(detail: "a name is too long for MQTT")) }
+        return login
+    }
+
+    /// A token; `nil` with a certificate.
+    private func password() -> Secret? {
+        guard case .sharedAccessKey(let key) = settings.credentials else { return nil }
+        let token = SASToken.build(
+            resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
+            expiry: presentTime().unixSeconds + settings.tokenLifetime.components.seconds
+        ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
+        return Secret(token.utf8)
     }
 
     /// The wall clock, or, while it is plainly unset, the latest time that is known to have passed.
@@ -184,7 +191,7 @@ final class UplinkLoop {
 
     // MARK: From the hub
 
-    private func handle(_ events: [TransportEvent]) throws(LinkFailure) {
+    private func handle(_ events: [ClientEvent]) throws(LinkFailure) {
         var acknowledged: [OutboxBatch] = []
         for event in events {
             switch event {
@@ -195,7 +202,7 @@ final class UplinkLoop {
             case .subscribed(let granted):
                 noteSubscriptions(granted)
                 twin.linkCameUp(now: SystemTime.monotonic)
-            case .message(let topic, let payload, _): try received(topic: topic, payload: payload)
+            case .message(let message): received(message)
             }
         }
         if !acknowledged.isEmpty { forget(acknowledged) }
@@ -207,7 +214,7 @@ final class UplinkLoop {
         case .certificate: link.accepted(tokenLifetime: nil, now: now)
         case .sharedAccessKey: link.accepted(tokenLifetime: settings.tokenLifetime, now: now)
         }
-        try transport?.subscribe(HubSubscriptions.filters(of: identity))
+        transport?.subscribe(HubSubscriptions.filters(of: identity), now: now)
         do throws(OutboxError) {
             drain.linkCameUp(nextSequence: try store.status().nextSequence)
         } catch {
@@ -215,11 +222,19 @@ final class UplinkLoop {
         }
         commands.mayWait = true
         logger.info("connected to the hub", metadata: ["host": "\(settings.hubHost)", "device": "\(settings.gateway)"])
+        if let statistics = transport?.statistics {
+            logger.debug(
+                "how the connection came up",
+                metadata: [
+                    "handshake": "\(statistics.isResumed ? "short" : "full")", "sent": "\(statistics.bytesSent)",
+                    "received": "\(statistics.bytesReceived)",
+                ])
+        }
         mailbox.set(.connected)
     }
 
-    private func noteSubscriptions(_ granted: [Int32]) {
-        for (filter, code) in zip(HubSubscriptions.filters(of: identity), granted) where code > 2 {
+    private func noteSubscriptions(_ granted: [Bool]) {
+        for (filter, isGranted) in zip(HubSubscriptions.filters(of: identity), granted) where !isGranted {
             logger.warning(
                 "the hub refused a subscription; commands on it will not arrive", metadata: ["filter": "\(filter)"])
         }
@@ -240,8 +255,8 @@ final class UplinkLoop {
 
     // MARK: To the hub
 
-    private func send(_ transport: MosquittoTransport) throws(LinkFailure) {
-        while let request = drain.nextRequest() {
+    private func send(_ transport: HubLink) throws(LinkFailure) {
+        while transport.hasRoom, let request = drain.nextRequest() {
             let batch: OutboxBatch?
             do throws(OutboxError) {
                 batch = try store.take(
@@ -258,7 +273,9 @@ final class UplinkLoop {
             }
             let payload = Batch.envelope(
                 epoch: store.epoch, fragments: batch.fragments, runs: batch.runs, dropped: batch.dropped)
-            let identifier = try transport.publish(telemetryTopic, payload)
+            guard let identifier = transport.publish(telemetryTopic, payload, now: SystemTime.monotonic) else {
+                throw LinkFailure(.lost(detail: "a batch could not be published on \(telemetryTopic)"))
+            }
             let ticket = drain.batchSent(
                 request, runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence)
             travelling[identifier] = (

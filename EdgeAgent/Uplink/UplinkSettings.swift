@@ -1,4 +1,5 @@
 public import Connectivity
+public import HubTransport
 public import Primitives
 
 /// Everything the uplink needs to know about its hub; checked before it gets here.
@@ -7,8 +8,8 @@ public struct UplinkSettings: Sendable {
     public enum Credentials: Sendable {
         /// A shared access key, already base64-decoded; tokens are made from it.
         case sharedAccessKey(Secret)
-        /// PEM files: the certificate with its chain, and its private key.
-        case certificate(certificateFile: String, keyFile: String)
+        /// A client certificate, and where its private key is.
+        case certificate(ClientCertificate)
     }
 
     /// Where to connect, and the name that the certificate must have.
@@ -17,6 +18,10 @@ public struct UplinkSettings: Sendable {
     public var accountHost: String
     /// 1 … 65535. Default 8883; with 443 the ALPN protocol `mqtt` is asked for.
     public var port: Int
+    /// MQTT itself, or in a WebSocket. Default MQTT.
+    public var inner = HubEndpoint.Inner.mqtt
+    /// Default none.
+    public var proxy: HubEndpoint.Proxy?
     public var gateway: DeviceID
     public var credentials: Credentials
     /// PEM file of trusted authorities; `nil` for the system's.
@@ -47,5 +52,15 @@ public struct UplinkSettings: Sendable {
         batchBytesMax = 128 * 1024
         link = LinkSupervisor.Limits()
         methodTimeMax = .seconds(25)
+    }
+
+    /// Where the hub is and how it is reached.
+    public var endpoint: HubEndpoint {
+        var endpoint = HubEndpoint(host: hubHost, port: port, caFile: caFile)
+        endpoint.inner = inner
+        endpoint.proxy = proxy
+        endpoint.connectTimeMax = link.connectTimeMax
+        if case .certificate(let certificate) = credentials { endpoint.certificate = certificate }
+        return endpoint
     }
 }

@@ -16,6 +16,7 @@ import ssl
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Deploy/dev"), str(ROOT / "Tests/Compatibility")]
 
+import uplink  # noqa: E402
 from sas import parts, service_token  # noqa: E402
 from stage import Browser, Stage, broker_program, free_port, can_connect, wait_until  # noqa: E402
 
@@ -194,11 +195,11 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
-    options.add_argument("--only", choices=("ingest", "gateway"), help="one half of it")
+    options.add_argument("--only", choices=("ingest", "gateway", "uplink"), help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")
     print(f"cloud-hub            {(options.programs / 'cloud-hub').stat().st_size / 2**20:.1f} MiB, not stripped", flush=True)
-    if options.only != "gateway":
+    if options.only in (None, "ingest"):
         ingest(options.programs)
     if options.only == "ingest":
         return
@@ -206,7 +207,10 @@ def main():
         programs = pathlib.Path(folder)
         (programs / "edge-agent").symlink_to(options.agent.resolve())
         (programs / "cloud-hub").symlink_to((options.programs / "cloud-hub").resolve())
-        gateway(programs)
+        if options.only != "uplink":
+            gateway(programs)
+        if options.only != "gateway":
+            uplink.measure(programs)
 
 
 if __name__ == "__main__":

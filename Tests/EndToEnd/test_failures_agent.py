@@ -195,7 +195,8 @@ message = "{device"
 """
 PROBLEMS = [
     "line 4: hub.prot: is not a known key; known in [hub]: ca_file, certificate_file, connection_string_file, device_id, "
-    "host, inflight_batches, keep_alive, key_file, port, reconnect_first, reconnect_most, token_lifetime",
+    "host, inflight_batches, keep_alive, key, key_file, port, provider, proxy, proxy_password_file, proxy_user, "
+    "reconnect_first, reconnect_most, token_lifetime, transport",
     'line 6: hub.keep_alive = "1s": expected a duration with its unit, such as "90s" or "1h30m", from 5s to 19m37s',
     'line 9: outbox.quota = "12 parsecs": expected an amount with its unit, such as "64KiB" or "10GB", from 1MiB to 1TiB',
     "line 13: mqtt[1].port = 70000: expected a whole number from 1 to 65535",

@@ -52,6 +52,13 @@ final class UplinkBench {
         uplink = made
     }
 
+    /// Changes the outbox behind the store's back, as a person with a shell could.
+    func sql(_ statement: String) throws {
+        let script = "import sqlite3, sys; c = sqlite3.connect(sys.argv[1], 20); c.execute(sys.argv[2]); c.commit()"
+        let python = try ChildProcess("/usr/bin/python3", ["-c", script, folder + "/outbox.sqlite", statement])
+        guard python.exitStatus() == 0 else { throw BrokerKitError("\(statement) failed") }
+    }
+
     var state: LinkState { uplink?.state ?? .stopped }
 
     func stop(grace: Duration = .seconds(2)) {

@@ -3,6 +3,7 @@ import Connectivity
 import EdgeStore
 import Foundation
 import HubContract
+import HubTransport
 import JSON
 import Outbox
 import Primitives
@@ -182,8 +183,9 @@ import Uplink
         let certificates = try TestCertificates.shared.get()
         var settings = bench.settings(port: broker.port, caFile: broker.caFile)
         settings.credentials = .certificate(
-            certificateFile: certificates.certificate(TestCertificates.client),
-            keyFile: certificates.key(TestCertificates.client))
+            ClientCertificate(
+                file: certificates.certificate(TestCertificates.client),
+                key: .file(certificates.key(TestCertificates.client))))
         try bench.start(settings)
         try bench.append(3)
         try waitUntil("the records are acknowledged") { try bench.store.status().recordCount == 0 }
