@@ -65,8 +65,8 @@ public struct BlobEndpoint: Sendable {
     private func tell(_ error: BlobError, _ request: Request, _ id: UniqueID) {
         let level: Logger.Level
         switch error.problem {
-        case .internalError, .serverBusy: level = .error
-        case .authenticationFailed, .authorizationPermissionMismatch, .quotaExceeded, .requestBodyTooLarge:
+        case .internalError: level = .error
+        case .serverBusy, .authenticationFailed, .authorizationPermissionMismatch, .quotaExceeded, .requestBodyTooLarge:
             level = .warning
         default: level = .debug
         }
@@ -116,7 +116,7 @@ public struct BlobEndpoint: Sendable {
         }
         let headers = try asked.keptHeaders()
         let claim = try asked.claim()
-        let facts = try await blobs.receive(request.body, claim) { body in
+        let facts = try await blobs.receive(request.body, claim, for: asked.name.owner) { body in
             let now = blobs.clock()
             let facts = BlobFacts(
                 name: asked.name, bytes: body.bytes, etag: Self.newETag(), md5: body.md5, headers: headers,
@@ -130,7 +130,7 @@ public struct BlobEndpoint: Sendable {
     private func putBlock(
         _ asked: BlobRequest, _ request: Request, _ block: String
     ) async throws(BlobError) -> Response {
-        let md5 = try await blobs.receive(request.body, try asked.claim()) { body in
+        let md5 = try await blobs.receive(request.body, try asked.claim(), for: asked.name.owner) { body in
             (body.md5, try await blobs.index.stage(body.part(block: block), of: asked.name, at: blobs.clock()))
         }
         var response = Response(status: .created)

@@ -26,29 +26,29 @@ extension Blobs {
     ///
     /// - Throws: `BlobError`; then no file is left.
     func receive<Body: AsyncSequence & Sendable, Value: Sendable>(
-        _ body: Body, _ claim: BodyClaim, _ use: (ReceivedBody) async throws -> (Value, BlobChange)
+        _ body: Body, _ claim: BodyClaim, for owner: String, _ use: (ReceivedBody) async throws -> (Value, BlobChange)
     ) async throws(BlobError) -> Value where Body.Element == ByteBuffer {
         guard claim.bytes <= limits.blobBytesMax else { throw tooLarge() }
-        try reserve(claim.bytes)
+        try reserve(claim.bytes, for: owner)
         let received: ReceivedBody
         do throws(BlobError) {
             received = try await stored(body, claim)
         } catch {
-            release(claim.bytes, isKept: false)
+            release(claim.bytes, for: owner, isKept: false)
             throw error
         }
         do {
             let (value, change) = try await use(received)
             switch change {
             case .done(let freed):
-                release(claim.bytes, isKept: true)
+                release(claim.bytes, for: owner, isKept: true)
                 await free(freed)
                 return value
             case .refused(let problem): throw BlobError(problem, Self.sentence(problem))
             }
         } catch {
             await folder.remove([received.file])
-            release(claim.bytes, isKept: false)
+            release(claim.bytes, for: owner, isKept: false)
             throw Self.wrapped(error)
         }
     }

@@ -16,8 +16,9 @@ public final class Blobs: Sendable {
         public var retentionAge = Duration.seconds(30 * 86_400)
         /// Blocks that were staged longer ago are removed: the lifetime of a signature.
         public var stagedAge = Duration.seconds(3600)
-        /// Bodies that are received at a time.
-        public var writesMax = 64
+        /// Bodies that are received at a time, in all and for one device: a slow one must not keep the others out.
+        public var writesMax = 256
+        public var deviceWritesMax = 16
         /// How long one body may take.
         public var writeTimeMax = Duration.seconds(3600)
 
@@ -32,6 +33,8 @@ public final class Blobs: Sendable {
         /// Files and reservations.
         var used: Int64 = 0
         var writes = 0
+        /// By device; only those above zero.
+        var writesOf: [String: Int] = [:]
     }
 
     let folder: BlobFolder
@@ -83,8 +86,13 @@ public final class Blobs: Sendable {
     // MARK: - Reservations
 
     /// Takes room and a place among the writers, until `release`.
-    func reserve(_ bytes: Int64) throws(BlobError) {
+    func reserve(_ bytes: Int64, for owner: String) throws(BlobError) {
         let problem: BlobError? = state.withLock { state in
+            let own = state.writesOf[owner, default: 0]
+            guard own < limits.deviceWritesMax else {
+                return BlobError(
+                    .serverBusy, "\(own) files and blocks of this device are being received; send fewer at a time")
+            }
             guard state.writes < limits.writesMax else {
                 return BlobError(.serverBusy, "\(limits.writesMax) files are being received; try again in a while")
             }
@@ -96,15 +104,18 @@ public final class Blobs: Sendable {
             }
             state.used += Self.cost(bytes)
             state.writes += 1
+            state.writesOf[owner] = own + 1
             return nil
         }
         if let problem { throw problem }
     }
 
     /// - Parameter isKept: whether the file stays, and with it the room that it takes.
-    func release(_ bytes: Int64, isKept: Bool) {
+    func release(_ bytes: Int64, for owner: String, isKept: Bool) {
         state.withLock { state in
             state.writes -= 1
+            let own = state.writesOf[owner, default: 1] - 1
+            state.writesOf[owner] = own > 0 ? own : nil
             if !isKept { state.used -= Self.cost(bytes) }
         }
     }

@@ -192,12 +192,25 @@ import Testing
         }
         var found: BlobError.Problem?
         do throws(BlobError) {
-            try await blobs.receive(body, BodyClaim(bytes: said)) { _ in ((), .done(freed: [])) }
+            try await blobs.receive(body, BodyClaim(bytes: said), for: "dev-1") { _ in ((), .done(freed: [])) }
         } catch {
             found = error.problem
         }
         #expect(found == problem)
         #expect(onDisk().isEmpty == (problem != nil) && blobs.bytesUsed == (problem == nil ? 4096 : 0))
+    }
+
+    @Test func slowBodiesOfOneDeviceKeepNoOtherOut() async throws {
+        let blobs = try await open { limits in
+            limits.writesMax = 3
+            limits.deviceWritesMax = 2
+        }
+        for _ in 0..<2 { try blobs.reserve(1, for: "dev-1") }
+        #expect(throws: BlobError.self) { try blobs.reserve(1, for: "dev-1") }
+        try blobs.reserve(1, for: "dev-2")
+        #expect(throws: BlobError.self) { try blobs.reserve(1, for: "dev-3") }
+        blobs.release(1, for: "dev-1", isKept: false)
+        try blobs.reserve(1, for: "dev-1")
     }
 
     @Test func theRightChecksumsAreAccepted() async throws {
