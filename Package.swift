@@ -30,6 +30,7 @@ let nioCore = Target.Dependency.product(name: "NIOCore", package: "swift-nio")
 let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
+let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -38,12 +39,10 @@ let x509 = Target.Dependency.product(name: "X509", package: "swift-certificates"
 let asn1 = Target.Dependency.product(name: "SwiftASN1", package: "swift-asn1")
 let hummingbird = Target.Dependency.product(name: "Hummingbird", package: "hummingbird")
 let hummingbirdCore = Target.Dependency.product(name: "HummingbirdCore", package: "hummingbird")
-let hummingbirdTLS = Target.Dependency.product(name: "HummingbirdTLS", package: "hummingbird")
 let hummingbirdTesting = Target.Dependency.product(name: "HummingbirdTesting", package: "hummingbird")
 let mustache = Target.Dependency.product(name: "Mustache", package: "swift-mustache")
 let httpTypes = Target.Dependency.product(name: "HTTPTypes", package: "swift-http-types")
 let unixSignals = Target.Dependency.product(name: "UnixSignals", package: "swift-service-lifecycle")
-let serviceLifecycle = Target.Dependency.product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
 let httpClient = Target.Dependency.product(name: "AsyncHTTPClient", package: "async-http-client")
 let grdb = Target.Dependency.product(name: "GRDB", package: "GRDB.swift")
 let sqlite = Target.Dependency.product(name: "GRDBSQLite", package: "GRDB.swift")
@@ -77,6 +76,7 @@ let package = Package(
         room("JSON", "Protocol/JSON", ["Primitives"]),
         room("ConfigText", "Protocol/ConfigText", ["Primitives"]),
         room("MQTTCodec", "Protocol/MQTTCodec", ["Primitives", nioCore]),
+        room("WebSocketCodec", "Protocol/WebSocketCodec", [nioCore]),
         room("MQTTSession", "Protocol/MQTTSession", ["Primitives", "MQTTCodec"]),
         room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
@@ -128,7 +128,8 @@ let package = Package(
 
         // CloudHub: the hub.
         room("HubClock", "CloudHub/HubClock", ["Primitives"]),
-                room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
+        room("Authorities", "CloudHub/Authorities", ["Primitives", x509, asn1, crypto, logging]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
         room("EventLog", "CloudHub/EventLog", ["Primitives", "Telemetry", "HubContract", nioCore]),
         room("Throttles", "CloudHub/Throttles", ["Primitives", "HubContract"]),
@@ -150,12 +151,19 @@ let package = Package(
                 "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         room(
+            "WebListener", "CloudHub/WebListener",
+            [
+                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1, nioTLS,
+                crypto, logging,
+            ]),
+        room(
             "Faults", "CloudHub/Faults",
             ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
         room(
             "DeviceAPI", "CloudHub/DeviceAPI",
             [
-                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles", "Journal",
+                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles",
+                "Journal",
                 hummingbird, httpTypes, nioCore, logging,
             ]),
         room(
@@ -170,8 +178,8 @@ let package = Package(
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Registry", "Sessions", "Devices", "EventLog",
-                "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
+                "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
+                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -182,7 +190,8 @@ let package = Package(
         room(
             "ServiceAPI", "CloudHub/ServiceAPI",
             [
-                "Primitives", "JSON", "HubContract", "Registry", "Devices", "Throttles", hummingbird, httpTypes, nioCore,
+                "Primitives", "JSON", "HubContract", "Registry", "Devices", "Throttles", hummingbird, httpTypes,
+                nioCore,
                 logging,
             ]),
         room(
@@ -195,11 +204,12 @@ let package = Package(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
-                "Certificates",
-                "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners", "Faults", "SQLiteHubStore", "CRM",
-                "BlobStore", "FileUpload", "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles", "Journal", "WebUI",
-                "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL,
-                hummingbird, hummingbirdCore, hummingbirdTLS, httpClient, serviceLifecycle, unixSignals, logging,
+                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
+                "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "ServiceAPI",
+                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix,
+                nioSSL,
+                hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
             ]),
 
@@ -210,6 +220,7 @@ let package = Package(
         tests("ConfigText", "Tests/Protocol/ConfigTextTests", ["ConfigText", "Primitives", toml]),
         tests("MQTTCodec", "Tests/Protocol/MQTTCodecTests", ["MQTTCodec", "Primitives", nioCore]),
         tests("MQTTSession", "Tests/Protocol/MQTTSessionTests", ["MQTTSession", "MQTTCodec", "Primitives", nioCore]),
+        tests("WebSocketCodec", "Tests/Protocol/WebSocketCodecTests", ["WebSocketCodec", "Primitives", nioCore]),
         tests(
             "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
@@ -283,11 +294,14 @@ let package = Package(
             "SQLiteHubStore", "Tests/CloudHub/SQLiteHubStoreTests",
             ["SQLiteHubStore", "HubTestSupport", "Primitives", grdb]),
         tests("Certificates", "Tests/CloudHub/CertificatesTests", ["Certificates", "Primitives"]),
+        tests(
+            "Authorities", "Tests/CloudHub/AuthoritiesTests",
+            ["Authorities", "SQLiteHubStore", "HubTestSupport", "Primitives", x509, asn1, crypto]),
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [
-                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "SQLiteHubStore", nioCore,
-                nioPosix, nioSSL, crypto, logging,
+                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles", "Journal",
+                "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         tests(
             "EventLog", "Tests/CloudHub/EventLogTests",
@@ -295,8 +309,15 @@ let package = Package(
         tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog",
+                "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
+            ]),
+        tests(
+            "WebListener", "Tests/CloudHub/WebListenerTests",
+            [
+                "WebListener", "Listeners", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Sessions",
+                "HubContract", "MQTTCodec", "Primitives", hummingbird, nioCore, nioHTTP1, logging,
             ]),
         .executableTarget(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",

@@ -12,7 +12,7 @@ public typealias ControlVerb =
 /// The hub's end: a Unix socket in the data directory, readable and writable by the hub's own user alone.
 public final class ControlServer: Sendable {
     /// A call is one line of at most this many bytes.
-    static let lineBytesMax = 1024 * 1024
+    static let lineBytesMax = 8 * 1024 * 1024
 
     private let channel: any Channel
 

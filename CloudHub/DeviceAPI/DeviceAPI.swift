@@ -141,22 +141,17 @@ public struct DeviceAPI: Sendable {
                 device: device, module: nil, authGeneration: grant.generationID, authScope: grant.authScope,
                 authType: grant.authType)
         case .refused(let sentence): note(.refused, device, sentence, peer)
-        case .chainUnchecked:
-            note(.refused, device, "the hub's authorities are being changed; let the device try again", peer)
+        case .chainUnchecked: note(.refused, device, "the chain of its certificate was not checked", peer)
         }
         throw HubError(.iotHubUnauthorized, "Unauthorized")
     }
 
-    /// A chain is checked at most twice: authorities may change meanwhile.
     private func verdict(on attempt: ConnectRequest) async -> ConnectVerdict {
-        for _ in 0..<2 {
-            let verdict = rooms.authority.authenticate(attempt, now: clock())
-            guard case .chainUnchecked = verdict else { return verdict }
-            await withCheckedContinuation { continuation in
-                rooms.authority.checkChain(of: attempt, now: clock()) { continuation.resume() }
-            }
+        let verdict = rooms.authority.authenticate(attempt, now: clock())
+        guard case .chainUnchecked = verdict else { return verdict }
+        return await withCheckedContinuation { continuation in
+            rooms.authority.checkChain(of: attempt, now: clock()) { continuation.resume(returning: $0) }
         }
-        return rooms.authority.authenticate(attempt, now: clock())
     }
 
     // MARK: - For the rest of the device API

@@ -1,11 +1,11 @@
 import NIOSSL
 
 /// Why a TLS handshake failed, in words for the operator.
-enum HandshakeFailure {
+public enum HandshakeFailure {
     /// What is wrong and what to do; `nil` when the peer just went away, or the error is none of a handshake.
-    static func sentence(_ error: any Error) -> String? {
+    public static func sentence(_ error: any Error, on port: ServerTLS.Port) -> String? {
         guard let error = error as? NIOSSLError, case .handshakeFailed(let detail) = error else { return nil }
-        return reasonName("\(detail)").map(sentence(reasonName:))
+        return reasonName("\(detail)").map { sentence(reasonName: $0, on: port) }
     }
 
     /// BoringSSL's own name of the first reason: its texts read "…:OPENSSL_internal:NAME at file:line".
@@ -14,14 +14,16 @@ enum HandshakeFailure {
         return String(text[mark.upperBound...].prefix { $0.isLetter || $0.isNumber || $0 == "_" })
     }
 
-    static func sentence(reasonName name: String) -> String {
+    static func sentence(reasonName name: String, on port: ServerTLS.Port) -> String {
         switch name {
         case "UNSUPPORTED_PROTOCOL":
             "the client offers no TLS version from 1.2 on; update the client"
         case "WRONG_VERSION_NUMBER", "HTTP_REQUEST", "HTTPS_PROXY_REQUEST":
-            "what came is no TLS; this port is for MQTT over TLS only"
+            "what came is no TLS; this port is for \(port == .mqtt ? "MQTT" : "HTTPS and MQTT") over TLS only"
         case "NO_SHARED_CIPHER":
             "the client offers no cipher that the hub takes; update the client"
+        case "KEY_USAGE_BIT_INCORRECT":
+            "the client's certificate is not meant for a client by its key usage; have it issued for TLS client authentication"
         // OpenSSL's clients tell it in plain text within TLS 1.3, which counts as a packet of the wrong length.
         case "TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "SSLV3_ALERT_CERTIFICATE_UNKNOWN",
             "SSLV3_ALERT_CERTIFICATE_EXPIRED", "SSLV3_ALERT_UNSUPPORTED_CERTIFICATE", "BAD_PACKET_LENGTH":

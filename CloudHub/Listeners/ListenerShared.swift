@@ -6,7 +6,6 @@ import MQTTSession
 import NIOCore
 import Primitives
 import Sessions
-import Synchronization
 import Throttles
 
 /// What all connections of a listener share: what they ask, their limits, and how they speak to the operator.
@@ -14,32 +13,12 @@ final class ListenerShared: Sendable {
     let dependencies: MQTTDependencies
     let codecLimits = CodecLimits()
     let sessionLimits: SessionLimits
-    private let connectionsMax: Int
-    private let connectionCount = Mutex(0)
-    private let complaints = Mutex(Complaints())
+    private let complaints = Complaints()
 
-    init(dependencies: MQTTDependencies, connectTimeout: Duration, connectionsMax: Int) {
+    init(dependencies: MQTTDependencies, connectTimeout: Duration) {
         self.dependencies = dependencies
-        self.connectionsMax = connectionsMax
         sessionLimits = SessionLimits(connectTimeout: connectTimeout)
     }
-
-    /// - Returns: `false` when no more connections are taken.
-    func connectionOpens() -> Bool {
-        let count = connectionCount.withLock { count in
-            guard count < connectionsMax else { return Int?.none }
-            count += 1
-            return count
-        }
-        if count == nil, mayComplain(about: "connections") {
-            dependencies.logger.warning(
-                "a connection was refused because the listener is full; raise its limit or spread the devices",
-                metadata: ["connectionsMax": "\(connectionsMax)"])
-        }
-        return count != nil
-    }
-
-    func connectionClosed() { connectionCount.withLock { $0 -= 1 } }
 
     // MARK: - The operator's log
 
@@ -140,7 +119,7 @@ final class ListenerShared: Sendable {
     }
 
     func transportFailed(_ error: any Error, device: HubIdentity?, from address: SocketAddress?) {
-        if let sentence = HandshakeFailure.sentence(error) {
+        if let sentence = HandshakeFailure.sentence(error, on: .mqtt) {
             guard mayComplain(about: sentence) else { return }
             dependencies.logger.warning(
                 "a TLS handshake failed",
@@ -153,25 +132,7 @@ final class ListenerShared: Sendable {
             metadata: ["device": "\(device?.description ?? "before CONNECT")", "reason": "\(error)"])
     }
 
-    /// At most one sentence about the same thing every ten seconds: a device that tries again and again must not fill the
-    /// disk.
-    private func mayComplain(about subject: String) -> Bool {
-        complaints.withLock { $0.mayComplain(about: subject, at: NIODeadline.now()) }
-    }
-
-    private struct Complaints {
-        static let subjectsMax = 4096
-        static let silence = TimeAmount.seconds(10)
-        private var last: [String: NIODeadline] = [:]
-
-        mutating func mayComplain(about subject: String, at now: NIODeadline) -> Bool {
-            if let before = last[subject], now - before < Self.silence { return false }
-            if last.count >= Self.subjectsMax { last = last.filter { now - $0.value < Self.silence } }
-            guard last.count < Self.subjectsMax else { return false }
-            last[subject] = now
-            return true
-        }
-    }
+    private func mayComplain(about subject: String) -> Bool { complaints.mayComplain(about: subject) }
 }
 
 extension CloseReason {

@@ -15,13 +15,9 @@ import Throttles
 extension MQTTConnection {
     /// A CONNECT that nobody has decided on yet.
     struct Opening {
-        /// The authorities may change between a check of the chain and the decision; then it is checked once more.
-        static let checksMax = 3
-
         let connect: Connect
         let request: ConnectRequest
         let willBag: String?
-        var checks = 0
         var identity: HubIdentity { request.userName.identity }
     }
 
@@ -29,14 +25,17 @@ extension MQTTConnection {
         do {
             let request = try request(from: connect)
             let willBag = try will(of: connect, request.userName.identity)
-            decide(Opening(connect: connect, request: request, willBag: willBag), now: now)
+            let wall = shared.dependencies.now()
+            decide(
+                Opening(connect: connect, request: request, willBag: willBag),
+                shared.dependencies.authority.authenticate(request, now: wall), now: now)
         } catch {
             refuse(error.sentence, device: connect.clientID)
         }
     }
 
-    private func decide(_ opening: Opening, now: MonotonicInstant) {
-        switch shared.dependencies.authority.authenticate(opening.request, now: shared.dependencies.now()) {
+    private func decide(_ opening: Opening, _ verdict: ConnectVerdict, now: MonotonicInstant) {
+        switch verdict {
         case .accepted(let grant):
             if let throttled = shared.dependencies.throttles?.admit(.connections, opening.identity.device) {
                 refuse(throttled.sentence, device: opening.identity.description, .throttled, with: .serverUnavailable)
@@ -44,11 +43,7 @@ extension MQTTConnection {
                 accept(opening, grant, now: now)
             }
         case .refused(let sentence): refuse(sentence, device: opening.identity.description)
-        case .chainUnchecked where opening.checks < Opening.checksMax: checkChain(opening)
-        case .chainUnchecked:
-            refuse(
-                "the hub's authorities are being changed; let the device try again",
-                device: opening.identity.description)
+        case .chainUnchecked: checkChain(opening)
         }
     }
 
@@ -56,17 +51,16 @@ extension MQTTConnection {
         self.opening = opening
         let bound = NIOLoopBound(self, eventLoop: shard.eventLoop)
         let loop = shard.eventLoop
-        shared.dependencies.authority.checkChain(of: opening.request, now: shared.dependencies.now()) {
-            loop.execute { bound.value.chainChecked() }
+        shared.dependencies.authority.checkChain(of: opening.request, now: shared.dependencies.now()) { verdict in
+            loop.execute { bound.value.chainChecked(verdict) }
         }
     }
 
-    private func chainChecked() {
-        guard var opening else { return }
-        opening.checks += 1
+    private func chainChecked(_ verdict: ConnectVerdict) {
+        guard let opening else { return }
         self.opening = nil
-        decide(opening, now: shard.now)
-        if self.opening == nil { readOn() }
+        decide(opening, verdict, now: shard.now)
+        readOn()
     }
 
     private func request(from connect: Connect) throws(ConnectFault) -> ConnectRequest {

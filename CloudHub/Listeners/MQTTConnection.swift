@@ -39,7 +39,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     var attached: Attached?
     /// The CONNECT whose client certificate is being checked; nothing is read meanwhile.
     var opening: Opening?
-    let clientChain = ClientChain()
+    let clientChain: ClientChain
     /// What this connection's events are written with; of nobody before CONNACK.
     var stamp = EventStamp.nobody
     /// Set while the channel is active.
@@ -64,14 +64,13 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var collectedTicket: PublishTicket?
     private var collectedReceipts: [[UInt8]] = []
     private(set) var closeReason: DisconnectReason?
-    let acceptedAt: MonotonicInstant
     private static let heldTimerInterval = Duration.seconds(5)
 
-    init(shard: LoopShard, shared: ListenerShared) {
+    init(shard: LoopShard, shared: ListenerShared, clientChain: ClientChain) {
+        self.clientChain = clientChain
         self.shard = shard
         self.shared = shared
         decoder = PacketDecoder(limits: shared.codecLimits)
-        acceptedAt = shard.now
         session = ServerSession(limits: shared.sessionLimits, now: shard.now)
     }
 
@@ -102,7 +101,6 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         paceTimer = nil
         shard.closed(self)
         shard.counts.connectionsClosed += 1
-        shared.connectionClosed()
         ended()
         attached?.link.cut()
         attached = nil

@@ -4,8 +4,10 @@ import Synchronization
 
 /// What a client sent behind its own certificate, from the handshake until its CONNECT was answered. Never leaves its
 /// event loop.
-final class ClientChain {
+public final class ClientChain {
     var above: [NIOSSLCertificate] = []
+
+    public init() {}
 }
 
 /// The server's side of TLS: certificate and key, which can be replaced while connections are open.
@@ -14,23 +16,42 @@ final class ClientChain {
 /// CONNECT arrives and says which of the two the identity is registered with. The handshake itself proves that the client
 /// has its key.
 public final class ServerTLS: Sendable {
-    private let current: Mutex<NIOSSLContext>
+    /// Who is spoken to: it decides which protocols are offered.
+    public enum Port: Sendable, Hashable, CaseIterable {
+        /// MQTT and nothing else.
+        case mqtt
+        /// HTTP/1.1, and MQTT for a client that asks for it.
+        case web
+
+        /// Best first: whoever offers `mqtt` wants it, and no browser does.
+        var protocols: [String] { self == .mqtt ? ["mqtt"] : ["mqtt", "http/1.1"] }
+    }
+
+    private struct Contexts {
+        let mqtt: NIOSSLContext
+        let web: NIOSSLContext
+    }
+
+    private let current: Mutex<Contexts>
 
     /// - Parameter chain: the server's certificate first, then what leads to its CA.
     /// - Throws: what NIOSSL says of a key that does not fit.
     public init(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
-        current = Mutex(try Self.context(chain, privateKey))
+        current = Mutex(try Self.contexts(chain, privateKey))
     }
 
     /// New connections use it from now on; open ones keep what they have.
     public func replace(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
-        let context = try Self.context(chain, privateKey)
-        current.withLock { $0 = context }
+        let contexts = try Self.contexts(chain, privateKey)
+        current.withLock { $0 = contexts }
     }
 
+    /// What a new connection begins with.
+    ///
     /// - Parameter chain: takes what the client sends besides its own certificate.
-    func makeHandler(_ chain: ClientChain) -> NIOSSLServerHandler {
-        let context = current.withLock { $0 }
+    public func makeHandler(for port: Port, _ chain: ClientChain) -> NIOSSLServerHandler {
+        let contexts = current.withLock { $0 }
+        let context = port == .mqtt ? contexts.mqtt : contexts.web
         // What the handshake needed is given back; an acknowledgement needs a hundred bytes.
         var configuration = NIOSSLHandler.Configuration()
         configuration.maximumPreservedOutboundBufferCapacity = 512
@@ -43,13 +64,19 @@ public final class ServerTLS: Sendable {
             configuration: configuration)
     }
 
-    private static func context(_ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey) throws -> NIOSSLContext {
+    private static func contexts(_ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey) throws -> Contexts {
+        Contexts(mqtt: try context(chain, key, .mqtt), web: try context(chain, key, .web))
+    }
+
+    private static func context(
+        _ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey, _ port: Port
+    ) throws -> NIOSSLContext {
         var configuration = TLSConfiguration.makeServerConfiguration(
             certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
         configuration.minimumTLSVersion = .tlsv12
         configuration.certificateVerification = .optionalVerification
         configuration.trustRoots = .certificates([])
-        configuration.applicationProtocols = ["mqtt"]
+        configuration.applicationProtocols = port.protocols
         return try NIOSSLContext(configuration: configuration)
     }
 }

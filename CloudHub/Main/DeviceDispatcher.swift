@@ -3,7 +3,6 @@ import Devices
 import HubContract
 import JSON
 import Primitives
-import Registry
 import Sessions
 import Synchronization
 
@@ -93,38 +92,4 @@ final class DeviceDispatcher: CommandDispatcher {
     func taken(_ end: QueueEnd) async throws { try await devices.outcomesHandled([end.receipt]) }
 
     func onQueueEnd(_ wake: @escaping @Sendable () -> Void) { ended.withLock { $0 = wake } }
-}
-
-/// The registry as the listener's authority.
-struct RegistryAuthority: ConnectAuthority {
-    let registry: DeviceRegistry
-
-    func authenticate(_ request: ConnectRequest, now: WallInstant) -> ConnectVerdict {
-        let attempt = ConnectAttempt(
-            host: request.userName.host, identity: request.userName.identity, password: request.password,
-            leafSHA1: request.leafSHA1, leafSHA256: request.leafSHA256)
-        switch registry.authenticate(attempt, now: now) {
-        case .refused(let reason): return .refused(reason.sentence)
-        case .chainUnchecked: return .chainUnchecked
-        case .accepted(let principal):
-            return .accepted(
-                ConnectGrant(
-                    generationID: principal.generationID, authScope: principal.scope.rawValue,
-                    authType: principal.authType.rawValue, expiresAt: principal.expiresAt,
-                    objection: { [registry] in registry.objection(to: principal).map(DisconnectReason.init) }))
-        }
-    }
-
-    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) { done() }
-}
-
-extension DisconnectReason {
-    init(_ loss: AccessLoss) {
-        self =
-            switch loss {
-            case .removed: .deviceRemoved
-            case .disabled: .deviceDisabled
-            case .credentialsChanged: .credentialsChanged
-            }
-    }
 }

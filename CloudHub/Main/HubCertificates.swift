@@ -22,7 +22,7 @@ final class HubCertificates: Sendable {
     private let folder: String
     private let hostname: String
     private let current: Mutex<Loaded>
-    private let listener = Mutex<ServerTLS?>(nil)
+    private let tls = Mutex<ServerTLS?>(nil)
     /// One look at a time.
     private let looking = Mutex<Void>(())
     private let logger = Logger(label: "certificates")
@@ -38,29 +38,12 @@ final class HubCertificates: Sendable {
     /// For `/healthz` and `/metrics`.
     var certificate: ServerCertificate { current.withLock { $0.certificate } }
 
-    /// For MQTT.
-    func listenerTLS() throws -> ServerTLS {
+    /// For the listeners, which share it.
+    func serverTLS() throws -> ServerTLS {
         let loaded = current.withLock { $0 }
-        let tls = try ServerTLS(chain: loaded.chain, privateKey: loaded.key)
-        listener.withLock { $0 = tls }
-        return tls
-    }
-
-    /// For HTTPS; a handshake takes the certificate that is there then.
-    func webConfiguration() -> TLSConfiguration {
-        let loaded = current.withLock { $0 }
-        var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: loaded.chain.map { .certificate($0) }, privateKey: .privateKey(loaded.key))
-        configuration.minimumTLSVersion = .tlsv12
-        configuration.sslContextCallback = { [weak self] _, promise in
-            var override = NIOSSLContextConfigurationOverride.noChanges
-            if let now = self?.current.withLock({ $0 }) {
-                override.certificateChain = now.chain.map { .certificate($0) }
-                override.privateKey = .privateKey(now.key)
-            }
-            promise.succeed(override)
-        }
-        return configuration
+        let made = try ServerTLS(chain: loaded.chain, privateKey: loaded.key)
+        tls.withLock { $0 = made }
+        return made
     }
 
     /// Looks once a day and when the certificate is due, until the task is cancelled.
@@ -81,7 +64,7 @@ final class HubCertificates: Sendable {
                 let fresh = try Self.load(folder, hostname)
                 let old = current.withLock { $0 }
                 guard fresh.chain != old.chain else { return tell(fresh.certificate) }
-                try listener.withLock { try $0?.replace(chain: fresh.chain, privateKey: fresh.key) }
+                try tls.withLock { try $0?.replace(chain: fresh.chain, privateKey: fresh.key) }
                 current.withLock { $0 = fresh }
                 tell(fresh.certificate)
                 logger.info(

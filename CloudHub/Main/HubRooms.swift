@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import AsyncHTTPClient
 import CRM
@@ -55,8 +56,11 @@ struct HubRooms: Sendable {
             registry: registry, connected: connected, store: SQLiteDeviceStore(stores.database),
             cloudToDevice: settings.cloudToDevice, throttles: throttles, journal: journal, clock: SystemTime.wall,
             logger: Logger(label: "devices"))
+        // Many may be here: not on the store's thread.
+        stores.authorities.onLoss { [weak devices] in Task { devices?.reviewConnections() } }
         let door = DeviceAPI.Rooms(
-            authority: RegistryAuthority(registry: registry), devices: devices, eventLog: log,
+            authority: RegistryAuthority(registry: registry, authorities: stores.authorities), devices: devices,
+            eventLog: log,
             intake: TelemetryIntake { registry.parentage(of: $0) }, throttles: throttles, journal: journal)
         let live = LiveState(log: log)
         let desk = try ServiceDesk(

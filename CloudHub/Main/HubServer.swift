@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import AsyncHTTPClient
 import BlobStore
@@ -18,7 +19,6 @@ import LiveState
 import Logging
 import NIOCore
 import NIOPosix
-import NIOSSL
 import Primitives
 import Registry
 import SQLiteHubStore
@@ -27,6 +27,7 @@ import ServiceDesk
 import Sessions
 import Synchronization
 import UnixSignals
+import WebListener
 import WebUI
 
 /// The running hub: makes every room, connects them, runs until a signal comes, and stops them in the opposite order.
@@ -56,12 +57,15 @@ struct HubServer {
     private func serve() async throws {
         let signals = await UnixSignalsSequence(trapping: .sigterm, .sigint, .sighup)
         let certificates = try HubCertificates(settings: settings)
-        let http = try await startHTTP()
-        let https = try await startHTTPS(certificates)
-        let listener = try makeListener(certificates)
+        let tls = try certificates.serverTLS()
+        let http = makeHTTP()
+        let httpPort = try await started("HTTP", at: settings.http) { try await http.start() }
+        let listener = makeListener(tls)
         let mqttPort = try await started("MQTT", at: settings.mqtt) { try await listener.start() }
+        let https = makeHTTPS(tls, mqtt: listener.connections)
+        let httpsPort = try await started("HTTPS", at: settings.https) { try await https.start() }
         let address = HubAddress(
-            hostname: settings.hostname, mqttPort: mqttPort, httpsPort: https.port, httpPort: http.port)
+            hostname: settings.hostname, mqttPort: mqttPort, httpsPort: httpsPort, httpPort: httpPort)
         try address.save(to: settings.directory.address)
         let connector = try makeConnector(address)
         let control = try await startControl(address)
@@ -72,8 +76,8 @@ struct HubServer {
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
-            "cloud-hub ready mqtts://\(settings.mqtt.host):\(mqttPort) https://\(settings.https.host):\(https.port) "
-                + "http://\(settings.http.host):\(http.port)")
+            "cloud-hub ready mqtts://\(settings.mqtt.host):\(mqttPort) https://\(settings.https.host):\(httpsPort) "
+                + "http://\(settings.http.host):\(httpPort)")
         for await signal in signals {
             guard signal != .sighup else {
                 certificates.look()
@@ -94,19 +98,17 @@ struct HubServer {
 
     // MARK: listeners
 
-    private func startHTTP() async throws -> WebServer {
+    private func makeHTTP() -> WebListener {
         let router = Router()
         rooms.pages.addRoutes(to: router, isOverTLS: false)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: false)
-        return try await started("HTTP", at: settings.http) {
-            try await WebServer.start(
-                router, at: settings.http, tls: TLSConfiguration?.none, group: group, logger: Self.quiet("http"))
-        }
+        return makeWeb(router, at: settings.http, security: .plain, label: "http")
     }
 
-    private func startHTTPS(_ certificates: HubCertificates) async throws -> WebServer {
+    /// Devices whose network lets nothing else pass come here too.
+    private func makeHTTPS(_ tls: ServerTLS, mqtt: MQTTConnections) -> WebListener {
         let router = Router()
         rooms.pages.addRoutes(to: router, isOverTLS: true)
         rooms.health.routes.addRoutes(to: router)
@@ -118,13 +120,26 @@ struct HubServer {
         rooms.files.endpoint?.addRoutes(to: router)
         rooms.deviceAPI.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
-        let tls = certificates.webConfiguration()
-        return try await started("HTTPS", at: settings.https) {
-            try await WebServer.start(router, at: settings.https, tls: tls, group: group, logger: Self.quiet("https"))
-        }
+        return makeWeb(router, at: settings.https, security: .tls(tls, mqtt: mqtt), label: "https")
     }
 
-    private func makeListener(_ certificates: HubCertificates) throws -> MQTTListener {
+    private func makeWeb(
+        _ router: Router<BasicRequestContext>, at address: HostPort, security: WebListener.Security, label: String
+    ) -> WebListener {
+        var configuration = WebListener.Configuration()
+        configuration.host = address.host
+        configuration.port = address.port
+        configuration.connectionsMax = settings.config.limits.connectionsMax
+        configuration.requestTimeout = settings.config.limits.connectTimeout
+        // Hummingbird tells of every request at the lower levels; only trouble is wanted.
+        var logger = Logger(label: label)
+        logger.logLevel = .warning
+        return WebListener(
+            configuration: configuration, security: security, responder: router.buildResponder(),
+            runtime: .init(group: group, logger: logger, now: SystemTime.wall))
+    }
+
+    private func makeListener(_ tls: ServerTLS) -> MQTTListener {
         var configuration = MQTTListener.Configuration()
         configuration.host = settings.mqtt.host
         configuration.port = settings.mqtt.port
@@ -137,7 +152,7 @@ struct HubServer {
             intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
-            configuration: configuration, tls: try certificates.listenerTLS(), dependencies: dependencies, group: group)
+            configuration: configuration, tls: tls, dependencies: dependencies, group: group)
     }
 
     private func started<Value>(
@@ -159,7 +174,8 @@ struct HubServer {
         let rooms = rooms
         let directory = settings.directory
         let verbs = Verbs(
-            directory: directory, address: address, registry: stores.registry, database: stores.database,
+            directory: directory, address: address, registry: stores.registry, authorities: stores.authorities,
+            database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
                 faults: rooms.faults, pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
@@ -204,6 +220,7 @@ struct HubServer {
                 logger.warning("the connector does not run: faults wait, and no command reaches a device")
             }
             group.addTask { await rooms.devices.run() }
+            group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
             group.addTask { await rooms.files.uploads.run() }
             group.addTask { await rooms.faultRuntime.run() }
@@ -217,12 +234,5 @@ struct HubServer {
         case .waiting(let sentence)?, .needsAttention(let sentence)?: sentence
         case nil: "the connector does not run: start the hub without --without-connector"
         }
-    }
-
-    /// Hummingbird tells of every request at the lower levels; only trouble is wanted.
-    private static func quiet(_ label: String) -> Logger {
-        var logger = Logger(label: label)
-        logger.logLevel = .warning
-        return logger
     }
 }

@@ -1,3 +1,4 @@
+import Authorities
 import HubClock
 import HubContract
 import Primitives
@@ -9,6 +10,7 @@ struct HubStores: Sendable {
     let address: HubAddress
     let database: HubDatabase
     let registry: DeviceRegistry
+    let authorities: CertificateAuthorities
 
     /// Opens them in a directory that is set up; the caller holds its lock.
     static func open(_ directory: DataDirectory) async throws -> HubStores {
@@ -24,7 +26,8 @@ struct HubStores: Sendable {
         let database = try HubDatabase(path: directory.hubDatabase, schema: HubSchema.hub)
         let registry = try await DeviceRegistry(
             store: SQLiteRegistryStore(database), hostNames: [address.hostname], clock: SystemTime.wall)
-        return HubStores(address: address, database: database, registry: registry)
+        let authorities = try CertificateAuthorities(store: SQLiteAuthorityStore(database), clock: SystemTime.wall)
+        return HubStores(address: address, database: database, registry: registry, authorities: authorities)
     }
 
     func close() { try? database.close() }

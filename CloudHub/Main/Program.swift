@@ -11,6 +11,7 @@ struct CloudHubProgram: AsyncParsableCommand {
         version: HubVersion.text,
         subcommands: [
             ServeCommand.self, ConnectionStringCommand.self, DeviceCommand.self, ModuleCommand.self,
+            CertificateCommand.self,
             MonitorCommand.self, SignInCommand.self, FaultCommand.self, RuleCommand.self, BackupCommand.self,
             RestoreCommand.self,
         ])

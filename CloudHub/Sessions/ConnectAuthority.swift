@@ -58,7 +58,7 @@ public enum ConnectVerdict: Sendable {
     case accepted(ConnectGrant)
     /// The sentence is for the hub's log: what is wrong and what to do. The device only sees CONNACK 5.
     case refused(String)
-    /// The chain behind the client certificate has to be checked first: call `checkChain`, then ask again.
+    /// The chain behind the client certificate has to be checked first: call `checkChain`.
     case chainUnchecked
 }
 
@@ -67,6 +67,7 @@ public protocol ConnectAuthority: Sendable {
     func authenticate(_ request: ConnectRequest, now: WallInstant) -> ConnectVerdict
     /// Checks the chain of a request that got `.chainUnchecked`, away from the event loops.
     ///
-    /// - Parameter done: called once, on any thread.
-    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void)
+    /// - Parameter done: called once, on any thread; never with `.chainUnchecked`.
+    func checkChain(
+        of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable (ConnectVerdict) -> Void)
 }

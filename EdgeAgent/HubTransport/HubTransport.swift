@@ -40,12 +40,9 @@ public final class HubTransport {
         return made
     }
 
-    /// A connection was not accepted: the next one begins from nothing. A provider is loaded again too, because a TPM or
-    /// its resource manager that was started anew does not know what the old connection to it meant.
-    func attemptFailed() {
-        if case .inProvider = endpoint.certificate?.key { kept = nil }
-        kept?.forgetSession()
-    }
+    /// A connection was not accepted: the next one begins from nothing. The system's authorities may have changed, and a
+    /// TPM or its resource manager that was started anew does not know what the old connection to it meant.
+    func attemptFailed() { kept = nil }
 }
 
 /// How a connection came up; for logs and measurements.

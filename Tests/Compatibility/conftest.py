@@ -1,5 +1,11 @@
 """One hub for all clients that nobody here wrote."""
 
+import contextlib
+import fcntl
+import pathlib
+import socket
+import tempfile
+
 import pytest
 
 from sas import device_token, service_token
@@ -33,8 +39,27 @@ class Hub:
         return monitor
 
 
+@contextlib.contextmanager
+def standard_ports():
+    """Keeps ports 8883 and 443 of the loopback interface from every other run of these tests on this machine."""
+    with open(pathlib.Path(tempfile.gettempdir()) / "fieldline-standard-ports.lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def may_listen(port):
+    """Whether this user may: below 1024 it takes root or CAP_NET_BIND_SERVICE."""
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except PermissionError:
+            return False
+        return True
+
+
 @pytest.fixture(scope="module")
 def hub(programs, tmp_path_factory):
-    """The public device SDK has port 8883 in its code, so the hub listens there: one such test module at a time."""
-    with Stage(programs, tmp_path_factory.mktemp("hub")) as stage:
-        yield Hub(stage, stage.start_hub(mqtt=8883))
+    """The public device SDK has ports 8883 and 443 in its code, so the hub listens there: one such test module at a time."""
+    with standard_ports(), Stage(programs, tmp_path_factory.mktemp("hub")) as stage:
+        yield Hub(stage, stage.start_hub(mqtt=8883, https=443 if may_listen(443) else None))

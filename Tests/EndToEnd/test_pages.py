@@ -2,6 +2,7 @@
 
 import re
 import shutil
+import urllib.parse
 
 import pytest
 from playwright.sync_api import expect, sync_playwright
@@ -196,4 +197,21 @@ def test_wrong_input_and_a_used_link_say_what_to_do(site, chromium):
     page.goto("/nothing")
     expect(page.get_by_text("There is nothing at this address.")).to_be_visible()
     seen.forget_statuses()
+    seen.close()
+
+
+def test_a_browser_without_certificates_is_not_troubled_by_the_question_for_one(site, chromium):
+    """The HTTPS port asks every client for a certificate, because a device may have one."""
+    seen = Watched(chromium, f"https://localhost:{site.hub.https}", ignore_https_errors=True)
+    page = seen.page
+    page.on("dialog", lambda dialog: seen.complaints.append(f"dialog: {dialog.message}"))
+    page.goto(urllib.parse.urlparse(site.new_link()).path)
+    page.get_by_role("link", name="Devices").click()
+    expect(metric(page, THERMOSTAT, "temperature")).to_be_visible()
+    opened = page.evaluate("""() => new Promise((done) => {
+        const socket = new WebSocket(`wss://${location.host}/$iothub/websocket`, "mqtt")
+        socket.onopen = () => { socket.close(1000); }
+        socket.onclose = (event) => done([socket.protocol, event.code, event.wasClean])
+    })""")
+    assert opened == ["mqtt", 1000, True]
     seen.close()

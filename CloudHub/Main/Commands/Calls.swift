@@ -55,7 +55,8 @@ struct HubCall: Sendable {
         let stores = try await HubStores.open(directory)
         defer { stores.close() }
         let verbs = Verbs(
-            directory: directory, address: stores.address, registry: stores.registry, database: stores.database,
+            directory: directory, address: stores.address, registry: stores.registry,
+            authorities: stores.authorities, database: stores.database,
             running: nil)
         let answer = try await verbs.perform(request) { _ in true }
         switch answer {

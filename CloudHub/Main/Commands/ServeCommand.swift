@@ -25,7 +25,10 @@ struct ServeCommand: AsyncParsableCommand {
     var mqtt: String?
     @Option(
         help: ArgumentHelp(
-            "Where services and pages are served by HTTPS (default: 127.0.0.1:443).", valueName: "host:port"))
+            """
+            Where services and pages are served by HTTPS, and where devices behind a firewall connect: by MQTT over \
+            WebSocket at /$iothub/websocket, or by plain MQTT with the ALPN name mqtt (default: 127.0.0.1:443).
+            """, valueName: "host:port"))
     var https: String?
     @Option(
         help: ArgumentHelp(

@@ -1,3 +1,4 @@
+import Authorities
 import BlobStore
 import Control
 import Devices
@@ -18,6 +19,7 @@ struct Verbs: Sendable {
     let directory: DataDirectory
     let address: HubAddress
     let registry: DeviceRegistry
+    let authorities: CertificateAuthorities
     let database: HubDatabase
     /// What only a running hub has; `nil` on the command line.
     let running: RunningHub?
@@ -56,6 +58,12 @@ struct Verbs: Sendable {
             case "device.delete-file": return .done(try await deleteFile(request))
             case "device.events": return try await showEvents(request, send: send)
             case "device.feedback": return .done(try await showFeedback(request))
+            case "certificate.add": return .done(try await addAuthority(request))
+            case "certificate.code": return .done(try await makeAuthorityCode(request))
+            case "certificate.verify": return .done(try await proveAuthority(request))
+            case "certificate.list": return .done(listAuthorities())
+            case "certificate.delete": return .done(try await deleteAuthority(request))
+            case "certificate.revoke-list": return .done(try await setRevocationList(request))
             case "connection-string": return .done(try connectionString(request))
             case "monitor": return try await monitor(request, send: send)
             case "sign-in": return .done(try await signInLink(request))
@@ -68,6 +76,8 @@ struct Verbs: Sendable {
             }
         } catch let error as HubError {
             throw ControlError(error.message)
+        } catch let error as AuthorityError {
+            throw ControlError(error.description)
         } catch let failure as CommandFailure {
             throw ControlError(failure.message, failure.status == 2 ? .wrongCall : .failure)
         }

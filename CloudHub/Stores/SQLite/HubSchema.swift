@@ -10,6 +10,7 @@ public enum HubSchema {
         deliveriesMigration,
         SQLiteFaultStore.aliasMigration,
         queueMigration,
+        authorityMigration,
         SQLiteBlobIndex.migration,
         SQLiteUploadStore.migration,
     ]

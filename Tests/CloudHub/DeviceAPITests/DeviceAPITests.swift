@@ -37,7 +37,11 @@ struct TestAuthority: ConnectAuthority {
         }
     }
 
-    func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) { done() }
+    func checkChain(
+        of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable (ConnectVerdict) -> Void
+    ) {
+        done(authenticate(request, now: now))
+    }
 }
 
 /// A hub without sockets: registry, queues and event log on real files, and the device API before them.

@@ -9,19 +9,23 @@ import Testing
         ("WRONG_VERSION_NUMBER", "what came is no TLS; this port is for MQTT over TLS only"),
         ("HTTP_REQUEST", "what came is no TLS; this port is for MQTT over TLS only"),
         ("NO_SHARED_CIPHER", "the client offers no cipher that the hub takes; update the client"),
+        (
+            "KEY_USAGE_BIT_INCORRECT",
+            "the client's certificate is not meant for a client by its key usage; have it issued for TLS client authentication"
+        ),
         ("DECODE_ERROR", "TLS failed with DECODE_ERROR; check the client's TLS settings"),
     ])
     func aReasonBecomesASentence(name: String, sentence: String) {
-        #expect(HandshakeFailure.sentence(reasonName: name) == sentence)
+        #expect(HandshakeFailure.sentence(reasonName: name, on: .mqtt) == sentence)
     }
 
     @Test(arguments: ["TLSV1_ALERT_UNKNOWN_CA", "SSLV3_ALERT_BAD_CERTIFICATE", "BAD_PACKET_LENGTH"])
     func aRefusedCertificateSaysWhatToGiveTheClient(name: String) {
-        #expect(HandshakeFailure.sentence(reasonName: name).hasSuffix("and the right time"))
+        #expect(HandshakeFailure.sentence(reasonName: name, on: .mqtt).hasSuffix("and the right time"))
     }
 
     @Test func aPeerThatJustGoesAwayIsNothingToWarnOf() {
-        #expect(HandshakeFailure.sentence(NIOSSLError.uncleanShutdown) == nil)
-        #expect(HandshakeFailure.sentence(NIOSSLError.handshakeFailed(.zeroReturn)) == nil)
+        #expect(HandshakeFailure.sentence(NIOSSLError.uncleanShutdown, on: .web) == nil)
+        #expect(HandshakeFailure.sentence(NIOSSLError.handshakeFailed(.zeroReturn), on: .web) == nil)
     }
 }

@@ -289,6 +289,35 @@ import Testing
         let ghost = try await call(.get, "/twins/ghost", policy: "registryRead")
         #expect(ghost.json["Message"] == "ErrorCode:IotHubUnauthorizedAccess;Unauthorized")
     }
+
+    @Test func feedbackIsReadUnderALockAndCompletedOrGivenBack() async throws {
+        let id = try HubFixture.id("dev-1")
+        try await fixture.makeDevice("dev-1")
+        let path = "/messages/serviceBound/feedback"
+        #expect(try await call(.get, path).status == 204)
+        let bag = PropertyBag([PropertyBag.Entry("iothub-ack", "full")])
+        try await hub.sendCloudToDevice(HubIdentity(id), message: C2DMessage(id: "m-1", properties: bag))
+        #expect(try await call(.delete, "/devices/dev-1/commands").json["totalMessagesPurged"] == 1)
+        let batch = try await call(.get, path, policy: "service")
+        #expect(
+            batch.json == [
+                [
+                    "originalMessageId": "m-1", "enqueuedTimeUtc": .string(fixture.clock.now.description),
+                    "statusCode": "Purged", "description": "Purged", "deviceId": "dev-1",
+                    "deviceGenerationId": .string(try #require(fixture.registry.device(id)).generationID),
+                ]
+            ])
+        let lock = try #require(batch.etag).filter { $0 != "\"" }
+        #expect(try await call(.get, path).status == 204)
+        #expect(try await call(.post, "\(path)/\(lock)/abandon").status == 204)
+        #expect(try await call(.delete, "\(path)/\(lock)").errorCode == "DeviceMessageLockLost")
+        let again = try #require(try await call(.get, path).etag).filter { $0 != "\"" }
+        #expect(try await call(.delete, "\(path)/\(again)").status == 204)
+        #expect(try await call(.get, path).status == 204)
+        #expect(try await call(.get, path, policy: "registryRead").status == 401)
+        #expect(try await call(.delete, "\(path)/nonsense").errorCode == "DeviceMessageLockLost")
+        #expect(try await call(.put, path).errorCode == "InvalidOperation")
+    }
 }
 
 /// Answers each method with what it was sent and status 201.

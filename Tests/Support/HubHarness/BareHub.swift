@@ -2,14 +2,16 @@ import EventLog
 import Foundation
 import HubContract
 import Ingest
+public import Journal
 public import Listeners
 public import Logging
 import NIOCore
-import NIOPosix
+public import NIOPosix
 import NIOSSL
 public import Primitives
 public import SQLiteHubStore
 public import Sessions
+public import Throttles
 
 /// A hub of nothing but a listener and the event log: for the tests of the data plane, and to measure it alone.
 public final class BareHub: Sendable {
@@ -19,7 +21,11 @@ public final class BareHub: Sendable {
     public let connected: ConnectedDevices
     public let authority: HarnessAuthority
     public let listener: MQTTListener
-    private let group: MultiThreadedEventLoopGroup
+    public let tls: ServerTLS
+    /// What the listener runs on, for others that stand beside it.
+    public let group: MultiThreadedEventLoopGroup
+    /// Every id counts as registered.
+    public let journal: DeviceJournal
 
     public struct Options: Sendable {
         public var key = Array("a key for tests".utf8)
@@ -30,6 +36,8 @@ public final class BareHub: Sendable {
         /// Children that are disabled.
         public var disabled: Set<DeviceID> = []
         public var threads = 2
+        /// `nil` lets everything through, and costs nothing.
+        public var throttles: ThrottleLimits?
         public var logger = Logger(label: "bare-hub", factory: { _ in SwiftLogNoOpLogHandler() })
 
         public init() { listener.port = 0 }
@@ -50,12 +58,19 @@ public final class BareHub: Sendable {
         group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
         let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
         let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
+        tls = try ServerTLS(chain: certificate, privateKey: key)
+        journal = DeviceJournal(clock: now) { _ in true }
+        let clock: @Sendable () -> MonotonicInstant = {
+            MonotonicInstant(nanoseconds: Int64(clamping: NIODeadline.now().uptimeNanoseconds))
+        }
         listener = MQTTListener(
-            configuration: options.listener, tls: try ServerTLS(chain: certificate, privateKey: key),
+            configuration: options.listener, tls: tls,
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
                 intake: TelemetryIntake { child in gateways[child].map { ($0, !disabled.contains(child)) } },
-                logger: options.logger, now: now),
+                throttles: options.throttles.map { Throttles($0, clock: clock) }, journal: journal,
+                logger: options.logger,
+                now: now),
             group: group)
         port = try await listener.start()
     }

@@ -37,8 +37,10 @@ public struct HarnessAuthority: ConnectAuthority {
         return .accepted(ConnectGrant(generationID: "1", authScope: "device", authType: "sas", expiresAt: expiry))
     }
 
-    public func checkChain(of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable () -> Void) {
-        done()
+    public func checkChain(
+        of request: ConnectRequest, now: WallInstant, done: @escaping @Sendable (ConnectVerdict) -> Void
+    ) {
+        done(authenticate(request, now: now))
     }
 
     private static func hmac(_ key: [UInt8], _ message: [UInt8]) -> [UInt8] {

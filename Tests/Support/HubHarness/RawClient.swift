@@ -45,9 +45,11 @@ public final class RawClient: Sendable {
         self.collector = collector
     }
 
-    public static func connect(port: Int) async throws -> RawClient {
+    /// - Parameter protocols: what the client offers by ALPN; nothing by default.
+    public static func connect(port: Int, protocols: [String] = []) async throws -> RawClient {
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.certificateVerification = .none
+        configuration.applicationProtocols = protocols
         let context = try NIOSSLContext(configuration: configuration)
         let collector = Collector()
         let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
@@ -62,6 +64,17 @@ public final class RawClient: Sendable {
         return RawClient(channel: channel, collector: collector)
     }
 
+    /// A client that speaks no TLS.
+    public static func connectPlainly(port: Int) async throws -> RawClient {
+        let collector = Collector()
+        let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+            .channelInitializer { $0.pipeline.addHandler(collector) }
+            .connect(host: "127.0.0.1", port: port).get()
+        return RawClient(channel: channel, collector: collector)
+    }
+
+    public func send(_ text: String) { send(Array(text.utf8)) }
+
     public func send(_ bytes: [UInt8]) { channel.writeAndFlush(ByteBuffer(bytes: bytes), promise: nil) }
 
     public var received: [UInt8] { collector.state.withLock { $0.received } }
@@ -75,6 +88,11 @@ public final class RawClient: Sendable {
     public func bytesUntilClosed() async throws -> [UInt8] { try await wait { _, isClosed in isClosed } }
 
     public func close() { channel.close(promise: nil) }
+
+    /// Everything received once it ends with this text, or once the hub closed.
+    public func bytes(endingWith end: String) async throws -> [UInt8] {
+        try await wait { bytes, isClosed in isClosed || bytes.suffix(end.utf8.count).elementsEqual(end.utf8) }
+    }
 
     private func wait(_ enough: @escaping @Sendable ([UInt8], Bool) -> Bool) async throws -> [UInt8] {
         let promise = channel.eventLoop.makePromise(of: [UInt8].self)

@@ -1,0 +1,131 @@
+import NIOCore
+import NIOHTTP1
+import Primitives
+
+/// Watches the pace of one HTTP connection, from its first request to its end; what passes it is not changed.
+final class RequestGuard: ChannelDuplexHandler {
+    typealias InboundIn = HTTPServerRequestPart
+    typealias InboundOut = HTTPServerRequestPart
+    typealias OutboundIn = HTTPServerResponsePart
+    typealias OutboundOut = HTTPServerResponsePart
+
+    private var pace: RequestPace
+    private var timer: Scheduled<Void>?
+    private var armedFor: MonotonicInstant?
+    private var isReading = false
+    private var isEnded = false
+
+    init(limits: RequestPace.Limits, requestBy: NIODeadline) {
+        pace = RequestPace(limits: limits, headBy: MonotonicInstant(requestBy))
+    }
+
+    func handlerAdded(context: ChannelHandlerContext) { arm(context) }
+
+    func handlerRemoved(context: ChannelHandlerContext) { timer?.cancel() }
+
+    func channelInactive(context: ChannelHandlerContext) {
+        isEnded = true
+        timer?.cancel()
+        context.fireChannelInactive()
+    }
+
+    // MARK: - In
+
+    func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+        guard !isEnded else { return }
+        switch Self.unwrapInboundIn(data) {
+        case .head: pace.headReceived(now: now(context))
+        case .body(let bytes): pace.bodyReceived(bytes.readableBytes)
+        case .end: pace.requestEnded()
+        }
+        arm(context)
+        context.fireChannelRead(data)
+    }
+
+    func channelReadComplete(context: ChannelHandlerContext) {
+        isReading = false
+        context.fireChannelReadComplete()
+    }
+
+    func channelWritabilityChanged(context: ChannelHandlerContext) {
+        pace.writabilityChanged(context.channel.isWritable, now: now(context))
+        arm(context)
+        context.fireChannelWritabilityChanged()
+    }
+
+    func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        guard error as? HTTPParserError == .headerOverflow, pace.isBetweenAnswers, !isEnded else {
+            context.fireErrorCaught(error)
+            return
+        }
+        end(.requestHeaderFieldsTooLarge, context)
+    }
+
+    // MARK: - Out
+
+    func read(context: ChannelHandlerContext) {
+        isReading = true
+        context.read()
+    }
+
+    func write(context: ChannelHandlerContext, data: NIOAny, promise: EventLoopPromise<Void>?) {
+        guard !isEnded else {
+            promise?.fail(ChannelError.ioOnClosedChannel)
+            return
+        }
+        if case .end = Self.unwrapOutboundIn(data) {
+            pace.answerEnded(now: now(context))
+            arm(context)
+        }
+        context.write(data, promise: promise)
+    }
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        if mode == .output {
+            pace.outputClosed(now: now(context))
+            arm(context)
+        }
+        context.close(mode: mode, promise: promise)
+    }
+
+    // MARK: - The timer
+
+    /// One timer: it fires early rather than being set anew with each request.
+    private func arm(_ context: ChannelHandlerContext) {
+        guard !isEnded, let deadline = pace.deadline, armedFor.map({ deadline < $0 }) ?? true else { return }
+        timer?.cancel()
+        armedFor = deadline
+        let at = NIODeadline.uptimeNanoseconds(UInt64(max(0, deadline.nanoseconds)))
+        timer = context.eventLoop.assumeIsolated().scheduleTask(deadline: at) { self.timerFired(context) }
+    }
+
+    private func timerFired(_ context: ChannelHandlerContext) {
+        armedFor = nil
+        guard !isEnded else { return }
+        switch pace.timerFired(now: now(context), isReading: isReading) {
+        case .rearm: arm(context)
+        case .timedOut(let beforeFirstRequest): end(beforeFirstRequest ? .requestTimeout : nil, context)
+        case .ignore: break
+        }
+    }
+
+    private func end(_ status: HTTPResponseStatus?, _ context: ChannelHandlerContext) {
+        isEnded = true
+        timer?.cancel()
+        if let status {
+            let head = HTTPResponseHead(
+                version: .http1_1, status: status, headers: ["connection": "close", "content-length": "0"])
+            context.write(Self.wrapOutboundOut(.head(head)), promise: nil)
+            context.writeAndFlush(Self.wrapOutboundOut(.end(nil)), promise: nil)
+        }
+        context.close(promise: nil)
+    }
+
+    private func now(_ context: ChannelHandlerContext) -> MonotonicInstant { MonotonicInstant(context.eventLoop.now) }
+}
+
+extension MonotonicInstant {
+    fileprivate init(_ deadline: NIODeadline) {
+        self.init(nanoseconds: Int64(clamping: deadline.uptimeNanoseconds))
+    }
+}

@@ -1,0 +1,56 @@
+import Crypto
+import NIOHTTP1
+import Primitives
+
+/// Judges the request that asks for MQTT over WebSocket. Source: RFC 6455 section 4.2, MQTT 3.1.1 section 6.
+enum WebSocketUpgrade {
+    enum Answer {
+        /// 101 with these headers.
+        case accept(HTTPHeaders)
+        /// What is wrong and what to do is for the client's developer and for the log.
+        case refuse(HTTPResponseStatus, HTTPHeaders, String)
+    }
+
+    private static let version = "13"
+    private static let subprotocol = "mqtt"
+    private static let acceptGUID = "258EAFA5-E914-47DA-95CA-C5AB0DC85B11"
+    private static let keyBytes = 16
+
+    static func answer(_ head: HTTPRequestHead) -> Answer {
+        let headers = head.headers
+        guard head.version == .http1_1, names("upgrade", in: headers[canonicalForm: "connection"]),
+            names("websocket", in: headers[canonicalForm: "upgrade"])
+        else {
+            return .refuse(
+                .upgradeRequired, ["upgrade": "websocket", "connection": "upgrade"],
+                "this path is for WebSocket; ask for an upgrade, or use another path")
+        }
+        guard headers["sec-websocket-version"] == [version] else {
+            return .refuse(
+                .upgradeRequired, ["sec-websocket-version": version], "only version \(version) of WebSocket is spoken")
+        }
+        guard !headers.contains(name: "transfer-encoding"), headers["content-length"].allSatisfy({ $0 == "0" }) else {
+            return .refuse(.badRequest, [:], "the request for an upgrade has a body; send none")
+        }
+        let keys = headers["sec-websocket-key"]
+        guard keys.count == 1, let key = keys.first, Base64.decode(key)?.count == keyBytes else {
+            return .refuse(.badRequest, [:], "Sec-WebSocket-Key is not \(keyBytes) bytes in Base64")
+        }
+        guard headers[canonicalForm: "sec-websocket-protocol"].contains(where: { $0 == subprotocol }) else {
+            return .refuse(
+                .badRequest, [:], "no WebSocket subprotocol is spoken but '\(subprotocol)'; offer it")
+        }
+        return .accept([
+            "upgrade": "websocket", "connection": "upgrade", "sec-websocket-accept": accept(key),
+            "sec-websocket-protocol": subprotocol,
+        ])
+    }
+
+    private static func names(_ token: String, in values: [Substring]) -> Bool {
+        values.contains { $0.lowercased() == token }
+    }
+
+    private static func accept(_ key: String) -> String {
+        Base64.encode(Array(Insecure.SHA1.hash(data: Array((key + acceptGUID).utf8))))
+    }
+}
