@@ -26,6 +26,7 @@ extension HubConfig {
         limits = Self.limits(root.section("limits"))
         eventLog = Self.eventLog(root.section("event_log"))
         cloudToDevice = Self.cloudToDevice(root.section("cloud_to_device"))
+        files = Self.files(root.section("files"))
         throttles = Self.throttles(root.section("throttles"))
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
@@ -95,7 +96,7 @@ extension HubConfig {
 
     private static func throttles(_ section: ConfigSection) -> ThrottleLimits {
         var value = throttlesDefault
-        for kind in [ThrottledKind.telemetry, .connections, .twinReads, .twinUpdates, .methods, .cloudToDevice] {
+        for kind in ThrottledKind.allCases where kind != .registry {
             value.device[kind] = rate("device_\(kind.key)", in: section, default: value.device[kind])
             value.hub[kind] = rate("hub_\(kind.key)", in: section, default: value.hub[kind])
         }

@@ -1,12 +1,14 @@
 import Authorities
 import HubClock
 import AsyncHTTPClient
+import BlobStore
 import CRM
 import Control
 import DeviceAPI
 import Devices
 import EventLog
 import Faults
+import FileUpload
 import Glibc
 import Health
 import HubConfig
@@ -114,6 +116,10 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
+        FileUploadAPI(
+            rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname, clock: SystemTime.wall
+        ).addRoutes(to: router)
+        rooms.files.endpoint?.addRoutes(to: router)
         rooms.deviceAPI.addRoutes(to: router)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         return makeWeb(router, at: settings.https, security: security, label: "https")
@@ -185,7 +191,7 @@ struct HubServer {
             database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
-                faults: rooms.faults, pages: rooms.pages,
+                faults: rooms.faults, pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.
@@ -229,6 +235,7 @@ struct HubServer {
             group.addTask { await rooms.devices.run() }
             group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
+            group.addTask { await rooms.files.uploads.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }
         }
