@@ -148,7 +148,7 @@ let package = Package(
             "Listeners", "CloudHub/Listeners",
             [
                 "Primitives", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
-                "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioSSL, crypto, logging,
+                "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioTLS, nioSSL, crypto, logging,
             ]),
         room(
             "WebListener", "CloudHub/WebListener",
@@ -160,10 +160,26 @@ let package = Package(
             "Faults", "CloudHub/Faults",
             ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
         room(
+            "DeviceAPI", "CloudHub/DeviceAPI",
+            [
+                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles",
+                "Journal",
+                hummingbird, httpTypes, nioCore, logging,
+            ]),
+        room(
+            "BlobStore", "CloudHub/BlobStore",
+            ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
+        room(
+            "FileUpload", "CloudHub/FileUpload",
+            [
+                "Primitives", "JSON", "HubContract", "DeviceAPI", "Throttles", "BlobStore", hummingbird, httpTypes,
+                nioCore, logging,
+            ]),
+        room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
-                "EventLog", "Faults", "CRM", grdb, sqlite, nioCore, logging,
+                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -179,13 +195,6 @@ let package = Package(
                 logging,
             ]),
         room(
-            "DeviceAPI", "CloudHub/DeviceAPI",
-            [
-                "Primitives", "JSON", "HubContract", "Sessions", "EventLog", "Ingest", "Devices", "Throttles",
-                "Journal",
-                hummingbird, httpTypes, nioCore, logging,
-            ]),
-        room(
             "WebUI", "CloudHub/WebUI",
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
@@ -196,9 +205,11 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
-                "Faults", "SQLiteHubStore", "CRM", "WebListener", "ServiceDesk", "ServiceAPI", "DeviceAPI", "Throttles",
-                "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix, nioSSL, hummingbird,
-                httpClient, unixSignals, logging,
+                "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "ServiceAPI",
+                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix,
+                nioSSL,
+                hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
             ]),
 
@@ -298,7 +309,8 @@ let package = Package(
         tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog", "Ingest", "Sessions",
+                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog",
+                "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),
         tests(
@@ -313,6 +325,15 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        tests(
+            "BlobStore", "Tests/CloudHub/BlobStoreTests",
+            [
+                "BlobStore", "SQLiteHubStore", "HubTestSupport", "Primitives", hummingbird, hummingbirdTesting,
+                httpTypes, nioCore,
+            ]),
+        tests(
+            "FileUpload", "Tests/CloudHub/FileUploadTests",
+            ["FileUpload", "BlobStore", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives", nioCore]),
         tests("HubConfig", "Tests/CloudHub/HubConfigTests", ["HubConfig", "ConfigText", "Rules", "Primitives"]),
         tests("Throttles", "Tests/CloudHub/ThrottlesTests", ["Throttles", "HubContract", "Primitives"]),
         tests("Journal", "Tests/CloudHub/JournalTests", ["Journal", "Primitives"]),

@@ -14,13 +14,27 @@ public enum FolderSafety {
     /// The name of something in the folder that is not called `ignored`; `nil` when there is nothing else, or the folder
     /// cannot be read.
     public static func anyName(in path: String, except ignored: String) -> String? {
+        firstName(in: path) { $0 != ignored }
+    }
+
+    /// Everything in the folder, in no order; empty when it cannot be read.
+    public static func names(in path: String) -> [String] {
+        var names: [String] = []
+        _ = firstName(in: path) {
+            names.append($0)
+            return false
+        }
+        return names
+    }
+
+    private static func firstName(in path: String, where isWanted: (String) -> Bool) -> String? {
         guard let folder = opendir(path) else { return nil }
         defer { closedir(folder) }
         while let entry = readdir(folder) {
             let name = withUnsafePointer(to: &entry.pointee.d_name) {
                 $0.withMemoryRebound(to: CChar.self, capacity: 256) { String(cString: $0) }
             }
-            if ![".", "..", ignored].contains(name) { return name }
+            if name != ".", name != "..", isWanted(name) { return name }
         }
         return nil
     }

@@ -1,7 +1,7 @@
 public import Devices
 public import EventLog
 import HTTPTypes
-import HubContract
+public import HubContract
 public import Hummingbird
 public import Ingest
 public import Journal
@@ -152,6 +152,27 @@ public struct DeviceAPI: Sendable {
         return await withCheckedContinuation { continuation in
             rooms.authority.checkChain(of: attempt, now: clock()) { continuation.resume(returning: $0) }
         }
+    }
+
+    // MARK: - For the rest of the device API
+
+    /// Whether a request comes from this device.
+    /// - Throws: 401 when it does not; the reason is told to the log and the journal.
+    public func prove(_ device: DeviceID, _ request: Request, _ peer: DevicePeer) async throws(HubError) {
+        _ = try await origin(of: device, request, peer)
+    }
+
+    /// Whether the device may do this now.
+    /// - Throws: 429 when it did so too often.
+    public func admit(_ kind: ThrottledKind, _ device: DeviceID, _ peer: DevicePeer) throws(HubError) {
+        guard let throttled = rooms.throttles.admit(kind, device) else { return }
+        note(.throttled, device, throttled.sentence, peer)
+        throw HubError(throttled)
+    }
+
+    /// Tells the log and the journal why a device does not get what it asked for.
+    public func deny(_ device: DeviceID, _ sentence: String, _ peer: DevicePeer) {
+        note(.denied, device, sentence, peer)
     }
 
     // MARK: - Events

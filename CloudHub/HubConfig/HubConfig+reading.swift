@@ -26,6 +26,7 @@ extension HubConfig {
         limits = Self.limits(root.section("limits"))
         eventLog = Self.eventLog(root.section("event_log"))
         cloudToDevice = Self.cloudToDevice(root.section("cloud_to_device"))
+        files = Self.files(root.section("files"))
         throttles = Self.throttles(root.section("throttles"))
         let connector = root.section("connector")
         commandPollInterval = connector.duration(
@@ -58,6 +59,13 @@ extension HubConfig {
     private static func limits(_ section: ConfigSection) -> Limits {
         var value = Limits()
         value.connectionsMax = section.integer("connections_max", default: value.connectionsMax, in: 1...1_000_000)
+        value.handshakesMax = section.integer("handshakes_max", default: value.handshakesMax, in: 1...10_000)
+        value.handshakesWaitingMax = section.integer(
+            "handshakes_waiting_max", default: value.handshakesWaitingMax, in: 1...1_000_000)
+        value.handshakeWait = section.duration(
+            "handshake_wait", default: value.handshakeWait, in: .seconds(1) ... .seconds(600))
+        value.handshakeTimeout = section.duration(
+            "handshake_timeout", default: value.handshakeTimeout, in: .seconds(1) ... .seconds(60))
         value.connectTimeout = section.duration(
             "connect_timeout", default: value.connectTimeout, in: .seconds(1) ... .seconds(60))
         value.waitingBytesMax = section.bytes(
@@ -88,7 +96,7 @@ extension HubConfig {
 
     private static func throttles(_ section: ConfigSection) -> ThrottleLimits {
         var value = throttlesDefault
-        for kind in [ThrottledKind.telemetry, .connections, .twinReads, .twinUpdates, .methods, .cloudToDevice] {
+        for kind in ThrottledKind.allCases where kind != .registry {
             value.device[kind] = rate("device_\(kind.key)", in: section, default: value.device[kind])
             value.hub[kind] = rate("hub_\(kind.key)", in: section, default: value.hub[kind])
         }

@@ -16,6 +16,7 @@ public struct HubConfig: Hashable, Sendable {
     public var limits = Limits()
     public var eventLog = EventLog()
     public var cloudToDevice = CloudToDevice()
+    public var files = Files()
     /// What devices may do how often. Default `throttlesDefault`.
     public var throttles = throttlesDefault
     /// `nil`: the embedded service desk.
@@ -45,7 +46,15 @@ public struct HubConfig: Hashable, Sendable {
     public struct Limits: Hashable, Sendable {
         /// MQTT connections at a time. Default 50000. Range 1 … 1000000.
         public var connectionsMax = 50_000
-        /// From a connection's first byte to its accepted CONNECT. Default 10s. Range 1s … 1m.
+        /// TLS handshakes in progress on one processor. Default 64. Range 1 … 10000.
+        public var handshakesMax = 64
+        /// Connections that wait for their handshake, in all. Default 20000. Range 1 … 1000000.
+        public var handshakesWaitingMax = 20_000
+        /// How long a connection may wait for its handshake to begin. Default 1m. Range 1s … 10m.
+        public var handshakeWait = Duration.seconds(60)
+        /// From the beginning of a handshake to its end. Default 10s. Range 1s … 1m.
+        public var handshakeTimeout = Duration.seconds(10)
+        /// From the end of the handshake to the accepted CONNECT. Default 10s. Range 1s … 1m.
         public var connectTimeout = Duration.seconds(10)
         /// Events that wait for the disk, in all. Default 64MiB. Range 1MiB … 1GiB.
         public var waitingBytesMax = ByteCount.mebibytes(64)
@@ -65,11 +74,12 @@ public struct HubConfig: Hashable, Sendable {
     public static let throttlesDefault = ThrottleLimits(
         device: [
             .telemetry: "50000/s", .connections: "600/min", .twinReads: "2000/s", .twinUpdates: "5000/s",
-            .methods: "1000/s", .cloudToDevice: "1000/s",
+            .methods: "1000/s", .cloudToDevice: "1000/s", .fileUploads: "600/min",
         ].compactMapValues { Rate($0) },
         hub: [
             .telemetry: "1000000/s", .connections: "20000/s", .twinReads: "100000/s", .twinUpdates: "100000/s",
-            .methods: "50000/s", .cloudToDevice: "50000/s", .registry: "50000/s",
+            .methods: "50000/s", .cloudToDevice: "50000/s", .fileUploads: "1000/s",
+            .registry: "50000/s",
         ].compactMapValues { Rate($0) })
 
     /// Messages that wait for devices.
@@ -82,6 +92,32 @@ public struct HubConfig: Hashable, Sendable {
         public var lockTime = Duration.seconds(60)
         /// How long feedback about messages is kept. Default 2d. Range 1m … 2d.
         public var feedbackTime = Duration.seconds(2 * 86_400)
+    }
+
+    /// Files that devices upload.
+    public struct Files: Hashable, Sendable {
+        /// Disk that all files may take. Default 10GB. Range 1MiB … 16TiB.
+        public var quota = ByteCount(bytes: 10_000_000_000)
+        /// Size of one file. Default 1GiB. Range 1KiB … 1TiB.
+        public var fileBytesMax = ByteCount.gibibytes(1)
+        /// Files that were last written longer ago are removed. Default 30d. Range 1h … 3650d.
+        public var retentionAge = Duration.seconds(30 * 86_400)
+        /// How long a device has for one upload. Default 1h. Range 1m … 1d.
+        public var lifetime = Duration.seconds(3600)
+        /// Uploads of one device at a time. Default 10. Range 1 … 1000.
+        public var uploadsMax = 10
+        /// `nil`: a folder of the data directory.
+        public var azure: AzureContainer?
+    }
+
+    /// A container of an Azure storage account.
+    public struct AzureContainer: Hashable, Sendable {
+        public var account: String
+        public var container: String
+        /// A file that holds the account's key, as base64, and nothing else. Mode 0600.
+        public var keyFile: String
+        /// Host, and port if it is not 443. Default `<account>.blob.core.windows.net`.
+        public var host: String
     }
 
     /// A Dataverse environment to write alerts to.

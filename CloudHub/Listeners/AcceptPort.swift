@@ -38,7 +38,9 @@ public final class AcceptPort: Sendable {
     /// - Throws: the operating system's error when the address cannot be bound.
     public func start(_ open: @escaping @Sendable (any Channel) throws -> Void) async throws -> Int {
         let bound = try await ServerBootstrap(group: group)
-            .serverChannelOption(.backlog, value: 1024)
+            // As many as the system allows, and each of them accepted within a turn or two.
+            .serverChannelOption(.backlog, value: 65_535)
+            .serverChannelOption(.maxMessagesPerRead, value: 256)
             .serverChannelOption(.socketOption(.so_reuseaddr), value: 1)
             .childChannelOption(.tcpOption(.tcp_nodelay), value: 1)
             .childChannelOption(

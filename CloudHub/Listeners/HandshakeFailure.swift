@@ -4,6 +4,7 @@ import NIOSSL
 public enum HandshakeFailure {
     /// What is wrong and what to do; `nil` when the peer just went away, or the error is none of a handshake.
     public static func sentence(_ error: any Error, on port: ServerTLS.Port) -> String? {
+        if let refusal = error as? HandshakeRefusal { return refusal.sentence }
         guard let error = error as? NIOSSLError, case .handshakeFailed(let detail) = error else { return nil }
         return reasonName("\(detail)").map { sentence(reasonName: $0, on: port) }
     }
@@ -30,6 +31,25 @@ public enum HandshakeFailure {
             "the client broke it off and most likely does not take the hub's certificate; give it the hub's ca.pem, a name "
                 + "that the certificate covers, and the right time"
         default: "TLS failed with \(name); check the client's TLS settings"
+        }
+    }
+}
+
+extension HandshakeRefusal {
+    /// What is wrong and what to do, for the operator.
+    var sentence: String {
+        switch self {
+        case .crowdedOut:
+            "too many connections wait for TLS, so the oldest are closed; they come again, and if this goes on, raise "
+                + "limits.handshakes_waiting_max or give the hub more processors"
+        case .timedOut(.silent):
+            "the client connected and sent nothing; if it is a device, look at its network or at a proxy in between"
+        case .timedOut(.waited):
+            "the client waited for its turn longer than limits.handshake_wait; it comes again, and if this goes on, give "
+                + "the hub more processors"
+        case .timedOut:
+            "the client began TLS and did not go on with it within limits.handshake_timeout; look at its network, or raise "
+                + "the limit for slow ones"
         }
     }
 }

@@ -53,7 +53,7 @@ final class ListenerShared: Sendable {
         case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .certificateExpired, .deviceDisabled,
             .deviceRemoved, .credentialsChanged, .authorityRemoved, .certificateRevoked:
             dependencies.logger.debug("connection closed", metadata: metadata)
-        case .keepAliveExpired, .takenOver, .protocolViolation, .refused:
+        case .keepAliveExpired, .notReading, .takenOver, .protocolViolation, .refused:
             guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }
             dependencies.logger.warning("connection closed", metadata: metadata)
         }

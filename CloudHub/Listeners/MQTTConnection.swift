@@ -49,6 +49,8 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     private var partial: ByteBuffer?
     private var timer: Scheduled<Void>?
     private var isReadHeld = false
+    /// What may wait in the hub for one device to read it: all messages of its queue, and as much again. Unit: bytes.
+    private static let unreadBytesMax = 8 << 20
     /// Twin requests that the hub has not answered.
     var twinOperationsUnderWay = 0
     /// From so many on, nothing more is read until some are answered; what one read brought is still taken.
@@ -321,6 +323,13 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         var bytes = context.channel.allocator.buffer(capacity: 64)
         packet.encode(into: &bytes)
         context.writeAndFlush(Self.wrapOutboundOut(bytes), promise: nil)
+        if !isWritable { closeWhenUnread(context) }
+    }
+
+    /// What goes down without being asked for is not held back by reading less: a device that does not take it is let go.
+    private func closeWhenUnread(_ context: ChannelHandlerContext) {
+        let waiting = try? context.channel.syncOptions?.getOption(.bufferedWritableBytes)
+        if let waiting, waiting > Self.unreadBytesMax { close(.notReading) }
     }
 
     /// Ends the connection; only the first reason counts.

@@ -45,6 +45,10 @@ public final class MQTTConnections: Sendable {
         try channel.pipeline.syncOperations.addHandler(MQTTConnection(shard: shard, shared: shared, clientChain: chain))
     }
 
+    func handshakeFailed(_ error: any Error, from address: SocketAddress?) {
+        shared.transportFailed(error, device: nil, from: address)
+    }
+
     func start() async throws {
         let shards = try await makeShards()
         let token = shared.dependencies.eventLog.onCondition { condition in

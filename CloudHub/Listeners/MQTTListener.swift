@@ -9,7 +9,7 @@ public final class MQTTListener: Sendable {
         public var port = 8883
         /// More are closed as they come. Default 50,000.
         public var connectionsMax = 50_000
-        /// Handshake and CONNECT must be done by then. Default 10 s.
+        /// From the end of the handshake to the accepted CONNECT. Default 10 s.
         public var connectTimeout = Duration.seconds(10)
         /// Bytes of events that wait for the disk, over all loops; beyond that nothing is read. Default 64 MiB.
         public var waitingBytesMax = 64 << 20
@@ -23,11 +23,16 @@ public final class MQTTListener: Sendable {
     public let connections: MQTTConnections
     private let port: AcceptPort
     private let tls: ServerTLS
+    private let admission: HandshakeAdmission
 
-    /// - Parameter group: its loops carry the connections; it must outlive the listener.
+    /// - Parameters:
+    ///   - admission: shared with the hub's other ports, and made for the same group.
+    ///   - group: its loops carry the connections; it must outlive the listener.
     public init(
-        configuration: Configuration, tls: ServerTLS, dependencies: MQTTDependencies, group: any EventLoopGroup
+        configuration: Configuration, tls: ServerTLS, admission: HandshakeAdmission, dependencies: MQTTDependencies,
+        group: any EventLoopGroup
     ) {
+        self.admission = admission
         self.tls = tls
         connections = MQTTConnections(configuration: configuration, dependencies: dependencies, group: group)
         var accept = AcceptPort.Configuration()
@@ -45,16 +50,20 @@ public final class MQTTListener: Sendable {
     /// - Throws: the operating system's error when the address cannot be bound.
     public func start() async throws -> Int {
         try await connections.start()
-        return try await port.start { [tls, connections] channel in
+        return try await port.start { [tls, connections, admission] channel in
             let chain = ClientChain()
-            try channel.pipeline.syncOperations.addHandler(tls.makeHandler(for: .mqtt, chain))
-            try connections.add(to: channel, chain)
+            let visit = HandshakeAdmission.Visit(
+                makeTLS: { tls.makeHandler(for: .mqtt, chain) },
+                opened: { try connections.add(to: $0, chain) },
+                failed: { connections.handshakeFailed($0, from: $1) })
+            try admission.admit(channel, visit)
         }
     }
 
     /// Accepts nothing more, waits for what is on its way to the disk, closes every connection that speaks MQTT.
     public func stop() async {
         await port.stop()
+        admission.stop()
         await connections.stop()
     }
 }

@@ -12,6 +12,8 @@ struct DataDirectory: Sendable {
     var hubID: String { path + "/hub-id" }
     var hubDatabase: String { path + "/hub.sqlite" }
     var logDatabase: String { path + "/log.sqlite" }
+    /// What devices uploaded.
+    var files: String { path + "/files" }
     var socket: String { path + "/control.sock" }
     private var lockFile: String { path + "/lock" }
 

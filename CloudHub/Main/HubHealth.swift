@@ -24,6 +24,7 @@ final class HubHealth: Sendable {
 
     struct Parts {
         var listener: MQTTListener?
+        var admission: HandshakeAdmission?
         var certificate: (@Sendable () -> ServerCertificate)?
         var connectorTrouble: (@Sendable () -> String)?
     }
@@ -112,6 +113,7 @@ final class HubHealth: Sendable {
                     Double(certificate.expiresAt.unixSeconds)))
         }
         if let counts = parts.withLock({ $0.listener })?.counts { metrics += Self.listenerMetrics(counts) }
+        if let counts = parts.withLock({ $0.admission })?.counts { metrics += Self.handshakeMetrics(counts) }
         return metrics
     }
 
@@ -131,6 +133,28 @@ final class HubHealth: Sendable {
             Metric(
                 "fieldline_log_consumers_at_risk", .gauge, "Consumers that retention is about to overtake.",
                 Double(log.consumersAtRisk.count)),
+        ]
+    }
+
+    private static func handshakeMetrics(_ counts: HandshakeCounts) -> [Metric] {
+        let prefix = "fieldline_handshakes"
+        return [
+            Metric("\(prefix)_in_progress", .gauge, "TLS handshakes in progress.", Double(counts.inProgress)),
+            Metric(
+                "\(prefix)_in_progress_peak", .gauge, "The most of them at once since the start.",
+                Double(counts.inProgressPeak)),
+            Metric("\(prefix)_slow", .gauge, "TLS handshakes that their peers let wait.", Double(counts.slow)),
+            Metric("\(prefix)_waiting", .gauge, "Connections that wait for their handshake.", Double(counts.waiting)),
+            Metric("\(prefix)_completed_total", .counter, "TLS handshakes done.", Double(counts.completed)),
+            Metric("\(prefix)_failed_total", .counter, "TLS handshakes that failed.", Double(counts.failed)),
+            Metric(
+                "\(prefix)_refused_total", .counter, "Connections closed because too many waited or were slow.",
+                Double(counts.refused)),
+            Metric(
+                "\(prefix)_timed_out_total", .counter, "Connections closed because they or their turn were too late.",
+                Double(counts.timedOut)),
+            Metric(
+                "\(prefix)_gone_total", .counter, "Peers that left before their handshake began.", Double(counts.gone)),
         ]
     }
 

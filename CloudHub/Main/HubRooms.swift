@@ -38,6 +38,7 @@ struct HubRooms: Sendable {
     /// What stands behind every way that devices take into the hub.
     let door: DeviceAPI.Rooms
     let deviceAPI: DeviceAPI
+    let files: HubFiles
     let health: HubHealth
     let httpClient: HTTPClient
 
@@ -88,6 +89,7 @@ struct HubRooms: Sendable {
             deviceAPI: DeviceAPI(
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
+            files: try await HubFiles.make(settings, stores: stores),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

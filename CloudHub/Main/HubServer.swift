@@ -1,12 +1,14 @@
 import Authorities
 import HubClock
 import AsyncHTTPClient
+import BlobStore
 import CRM
 import Control
 import DeviceAPI
 import Devices
 import EventLog
 import Faults
+import FileUpload
 import Glibc
 import Health
 import HubConfig
@@ -58,9 +60,10 @@ struct HubServer {
         let tls = try certificates.serverTLS()
         let http = makeHTTP()
         let httpPort = try await started("HTTP", at: settings.http) { try await http.start() }
-        let listener = makeListener(tls)
+        let admission = makeAdmission()
+        let listener = makeListener(tls, admission)
         let mqttPort = try await started("MQTT", at: settings.mqtt) { try await listener.start() }
-        let https = makeHTTPS(tls, mqtt: listener.connections)
+        let https = makeHTTPS(.tls(tls, admission, mqtt: listener.connections))
         let httpsPort = try await started("HTTPS", at: settings.https) { try await https.start() }
         let address = HubAddress(
             hostname: settings.hostname, mqttPort: mqttPort, httpsPort: httpsPort, httpPort: httpPort)
@@ -69,6 +72,7 @@ struct HubServer {
         let control = try await startControl(address)
         rooms.health.parts.withLock { parts in
             parts.listener = listener
+            parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
         }
@@ -106,20 +110,26 @@ struct HubServer {
     }
 
     /// Devices whose network lets nothing else pass come here too.
-    private func makeHTTPS(_ tls: ServerTLS, mqtt: MQTTConnections) -> WebListener {
+    private func makeHTTPS(_ security: WebListener.Security) -> WebListener {
         let router = Router(context: WebRequestContext.self)
         rooms.pages.addRoutes(to: router, isOverTLS: true)
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
-        rooms.deviceAPI.addRoutes(to: router) { context in
-            let shown = context.peer.certificate
-            return DevicePeer(
-                address: context.peer.address, leafSHA1: shown?.leafSHA1, leafSHA256: shown?.leafSHA256,
-                chain: shown?.chain ?? [])
-        }
+        FileUploadAPI(
+            rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname, clock: SystemTime.wall
+        ).addRoutes(to: router, peer: Self.peer)
+        rooms.files.endpoint?.addRoutes(to: router)
+        rooms.deviceAPI.addRoutes(to: router, peer: Self.peer)
         rooms.pages.addFallback(to: router, isOverTLS: true)
-        return makeWeb(router, at: settings.https, security: .tls(tls, mqtt: mqtt), label: "https")
+        return makeWeb(router, at: settings.https, security: security, label: "https")
+    }
+
+    @Sendable private static func peer(_ context: WebRequestContext) -> DevicePeer {
+        let shown = context.peer.certificate
+        return DevicePeer(
+            address: context.peer.address, leafSHA1: shown?.leafSHA1, leafSHA256: shown?.leafSHA256,
+            chain: shown?.chain ?? [])
     }
 
     private func makeWeb(
@@ -138,7 +148,18 @@ struct HubServer {
             runtime: .init(group: group, logger: logger, now: SystemTime.wall))
     }
 
-    private func makeListener(_ tls: ServerTLS) -> MQTTListener {
+    private func makeAdmission() -> HandshakeAdmission {
+        let config = settings.config.limits
+        let loops = max(1, group.makeIterator().reduce(0) { count, _ in count + 1 })
+        var limits = HandshakeLimits()
+        limits.inProgressMax = config.handshakesMax
+        limits.waitingMax = max(1, config.handshakesWaitingMax / loops)
+        limits.timeout = config.handshakeTimeout
+        limits.waitMax = config.handshakeWait
+        return HandshakeAdmission(limits: limits, group: group)
+    }
+
+    private func makeListener(_ tls: ServerTLS, _ admission: HandshakeAdmission) -> MQTTListener {
         var configuration = MQTTListener.Configuration()
         configuration.host = settings.mqtt.host
         configuration.port = settings.mqtt.port
@@ -151,7 +172,7 @@ struct HubServer {
             intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
             now: SystemTime.wall)
         return MQTTListener(
-            configuration: configuration, tls: tls, dependencies: dependencies, group: group)
+            configuration: configuration, tls: tls, admission: admission, dependencies: dependencies, group: group)
     }
 
     private func started<Value>(
@@ -177,7 +198,7 @@ struct HubServer {
             database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
-                faults: rooms.faults, pages: rooms.pages,
+                faults: rooms.faults, pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
                 backup: { target in
                     // It waits for the disk, perhaps for minutes.
@@ -221,6 +242,7 @@ struct HubServer {
             group.addTask { await rooms.devices.run() }
             group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
+            group.addTask { await rooms.files.uploads.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }
         }

@@ -99,19 +99,22 @@ struct ServeSettings: Sendable {
                 baseURL: origin, tokenURL: "\(origin)/\(desk.tenant)/oauth2/v2.0/token", clientID: desk.clientID,
                 clientSecret: desk.clientSecret)
         }
-        guard let bytes = PrivateFile.read(crm.clientSecretFile) else {
-            throw .failed(
-                "the client secret file \(crm.clientSecretFile) cannot be read; check its path and permissions")
+        return DataverseConfiguration(
+            baseURL: crm.url, tokenURL: crm.tokenURL, clientID: crm.clientID,
+            clientSecret: try secret(in: crm.clientSecretFile, key: "crm.client_secret_file"), scope: crm.scope)
+    }
+
+    /// The first line of a file that holds a secret.
+    func secret(in path: String, key: String) throws(CommandFailure) -> Secret {
+        guard let bytes = PrivateFile.read(path) else {
+            throw .failed("the secret's file \(path) (\(key)) cannot be read; check its path and permissions")
         }
-        if FolderSafety.isOpenToOthers(crm.clientSecretFile) {
+        if FolderSafety.isOpenToOthers(path) {
             Logger(label: "hub").warning(
                 "a secret can be read by every user of this machine; run chmod 600 on its file",
-                metadata: ["key": "crm.client_secret_file", "file": "\(crm.clientSecretFile)"])
+                metadata: ["key": "\(key)", "file": "\(path)"])
         }
-        let line = bytes.prefix { $0 != UInt8(ascii: "\n") }
-        return DataverseConfiguration(
-            baseURL: crm.url, tokenURL: crm.tokenURL, clientID: crm.clientID, clientSecret: Secret(line),
-            scope: crm.scope)
+        return Secret(bytes.prefix { $0 != UInt8(ascii: "\n") })
     }
 
     /// The hub's rules as the command line shows them.

@@ -6,6 +6,8 @@ public enum DisconnectReason: Hashable, Sendable {
     case connectionLost
     /// Nothing came for one and a half times the keep-alive.
     case keepAliveExpired
+    /// Too much of what the hub sent waits for the device to read it.
+    case notReading
     /// The same identity connected again; IoT Hub's 400027.
     case takenOver
     /// The SAS token that opened the connection has run out.
@@ -32,6 +34,7 @@ public enum DisconnectReason: Hashable, Sendable {
         case .leftByItself: "the device disconnected"
         case .connectionLost: "the connection was lost"
         case .keepAliveExpired: "nothing was heard for one and a half times the keep-alive"
+        case .notReading: "the device does not read what it is sent; look at its program and its network"
         case .takenOver: "the same identity connected again; use one connection per device identity"
         case .tokenExpired: "the SAS token expired; the device must connect with a new one"
         case .certificateExpired: "the device's certificate ran out; give it a new one"
@@ -52,6 +55,7 @@ public enum DisconnectReason: Hashable, Sendable {
         case .leftByItself: "left"
         case .connectionLost: "lost"
         case .keepAliveExpired: "keep_alive"
+        case .notReading: "not_reading"
         case .takenOver: "taken_over"
         case .tokenExpired: "token_expired"
         case .certificateExpired: "certificate_expired"

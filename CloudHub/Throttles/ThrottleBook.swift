@@ -2,7 +2,7 @@ import Primitives
 
 /// What is counted.
 public enum ThrottledKind: String, Sendable, CaseIterable {
-    case telemetry, connections, twinReads, twinUpdates, methods, cloudToDevice, registry
+    case telemetry, connections, twinReads, twinUpdates, methods, cloudToDevice, fileUploads, registry
 
     /// In sentences: "device d-1 may do 100/s telemetry messages".
     public var words: String {
@@ -13,6 +13,7 @@ public enum ThrottledKind: String, Sendable, CaseIterable {
         case .twinUpdates: "twin updates"
         case .methods: "direct methods"
         case .cloudToDevice: "cloud-to-device messages"
+        case .fileUploads: "file uploads"
         case .registry: "registry operations"
         }
     }
@@ -65,6 +66,7 @@ extension ThrottledKind {
         case .twinUpdates: "twin_updates"
         case .methods: "methods"
         case .cloudToDevice: "cloud_to_device"
+        case .fileUploads: "file_uploads"
         case .registry: "registry"
         }
     }

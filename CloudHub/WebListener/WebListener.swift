@@ -16,7 +16,7 @@ public final class WebListener: Sendable {
         public var port = 443
         /// More are closed as they come. Default 50,000.
         public var connectionsMax = 50_000
-        /// Handshake and first request head must be done by then. Default 10 s.
+        /// From the end of the handshake, or without TLS from the connection, to the first request head. Default 10 s.
         public var requestTimeout = Duration.seconds(10)
         /// A connection without a request is closed after it. Default 60 s.
         public var idleTimeout = Duration.seconds(60)
@@ -26,7 +26,7 @@ public final class WebListener: Sendable {
 
     /// Whether there is TLS, and who takes what is not HTTP.
     public enum Security: Sendable {
-        case tls(ServerTLS, mqtt: MQTTConnections)
+        case tls(ServerTLS, HandshakeAdmission, mqtt: MQTTConnections)
         /// Plain HTTP and nothing else.
         case plain
     }
@@ -84,13 +84,17 @@ public final class WebListener: Sendable {
                 let peer = WebPeer(address: channel.remoteAddress?.ipAddress)
                 try http.open(channel, peer, requestBy: .now() + TimeAmount(limits.requestTimeout))
             }
-        case .tls(let tls, let mqtt):
+        case .tls(let tls, let admission, let mqtt):
             let shared = WebShared(http: http, mqtt: mqtt, limits: limits, logger: logger)
             return try await port.start { channel in
                 let chain = ClientChain()
-                try channel.pipeline.syncOperations.addHandlers([
-                    tls.makeHandler(for: .web, chain), WebGate(shared: shared, clientChain: chain),
-                ])
+                let visit = HandshakeAdmission.Visit(
+                    makeTLS: { tls.makeHandler(for: .web, chain) },
+                    opened: {
+                        try $0.pipeline.syncOperations.addHandler(WebGate(shared: shared, clientChain: chain))
+                    },
+                    failed: { shared.handshakeFailed($0, from: $1) })
+                try admission.admit(channel, visit)
             }
         }
     }

@@ -11,10 +11,14 @@ public enum HubErrorCode: Int, CaseIterable, Sendable {
     case iotHubFormatError = 400_006
     case deviceDefinedMultipleTimes = 400_011
     case bulkRegistryOperationFailure = 400_013
+    case invalidFileUploadCorrelationID = 400_015
+    case expiredFileUploadCorrelationID = 400_016
+    case invalidStorageEndpointOrBlob = 400_020
     case iotHubUnauthorizedAccess = 401_002
     case iotHubUnauthorized = 401_003
     case iotHubQuotaExceeded = 403_002
     case deviceMaximumQueueDepthExceeded = 403_004
+    case deviceMaximumActiveFileUploadLimitExceeded = 403_006
     case deviceNotFound = 404_001
     case moduleNotFound = 404_010
     case deviceNotOnline = 404_103
@@ -41,9 +45,13 @@ public enum HubErrorCode: Int, CaseIterable, Sendable {
         case .iotHubFormatError: "IotHubFormatError"
         case .deviceDefinedMultipleTimes: "DeviceDefinedMultipleTimes"
         case .bulkRegistryOperationFailure: "BulkRegistryOperationFailure"
+        case .invalidFileUploadCorrelationID: "InvalidFileUploadCorrelationId"
+        case .expiredFileUploadCorrelationID: "ExpiredFileUploadCorrelationId"
+        case .invalidStorageEndpointOrBlob: "InvalidStorageEndpointOrBlob"
         case .iotHubUnauthorizedAccess, .iotHubUnauthorized: "IotHubUnauthorizedAccess"
         case .iotHubQuotaExceeded: "IotHubQuotaExceeded"
         case .deviceMaximumQueueDepthExceeded: "DeviceMaximumQueueDepthExceeded"
+        case .deviceMaximumActiveFileUploadLimitExceeded: "DeviceMaximumActiveFileUploadLimitExceeded"
         case .deviceNotFound: "DeviceNotFound"
         case .moduleNotFound: "ModuleNotFound"
         case .deviceNotOnline: "DeviceNotOnline"
@@ -63,11 +71,13 @@ public enum HubErrorCode: Int, CaseIterable, Sendable {
     /// Whether the same request may succeed later.
     public var isRetryable: Bool {
         switch self {
-        case .iotHubQuotaExceeded, .deviceMaximumQueueDepthExceeded, .deviceNotOnline, .throttlingException,
+        case .iotHubQuotaExceeded, .deviceMaximumQueueDepthExceeded, .deviceMaximumActiveFileUploadLimitExceeded,
+            .deviceNotOnline, .throttlingException,
             .serverError, .serviceUnavailable, .gatewayTimeout:
             true
         case .invalidProtocolVersion, .invalidOperation, .argumentInvalid, .argumentNull, .iotHubFormatError,
-            .deviceDefinedMultipleTimes, .bulkRegistryOperationFailure, .iotHubUnauthorizedAccess,
+            .deviceDefinedMultipleTimes, .bulkRegistryOperationFailure, .invalidFileUploadCorrelationID,
+            .expiredFileUploadCorrelationID, .invalidStorageEndpointOrBlob, .iotHubUnauthorizedAccess,
             .iotHubUnauthorized, .deviceNotFound, .moduleNotFound, .deviceAlreadyExists,
             .moduleAlreadyExistsOnDevice, .preconditionFailed, .deviceMessageLockLost, .messageTooLarge,
             .tooManyDevices:

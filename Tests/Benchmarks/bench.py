@@ -16,8 +16,9 @@ import ssl
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Deploy/dev"), str(ROOT / "Tests/Compatibility")]
 
+import devices  # noqa: E402
 import uplink  # noqa: E402
-from sas import parts, service_token  # noqa: E402
+from sas import service_token  # noqa: E402
 from stage import Browser, Stage, broker_program, free_port, can_connect, wait_until  # noqa: E402
 
 AGENT = """
@@ -98,8 +99,7 @@ def ingest(programs):
     with Stage(programs) as stage:
         hub = stage.start_hub()
         create_devices(stage, hub, 2000)
-        policy = parts(stage.hub_command("connection-string", "--policy", "device"))
-        ours = ["--hub-name", "localhost", "--sas-key", policy["SharedAccessKey"], "--sas-policy", "device"]
+        ours = ["--hub-name", "localhost", "--sas-key", devices.policy_key(stage), "--sas-policy", "device"]
         theirs = ["--user", "bench", "--password", "bench"]
         peer, port = start_tls_broker(stage, hub)
         for connections, window, budget in ((100, 32, 4.0), (2000, 1, 1.2)):
@@ -110,11 +110,36 @@ def ingest(programs):
             print(f"ingest {connections:5} × {window:2}   cloud-hub {us['acknowledgedPerSecond']:9,.0f}/s "
                   f"({us['serverMicrosecondsPerMessage']:.2f} µs CPU)   mosquitto {them['acknowledgedPerSecond']:9,.0f}/s "
                   f"({them['serverMicrosecondsPerMessage']:.2f} µs CPU)   ratio {ratio:.2f} (budget {budget})", flush=True)
+
+
+def handshakes(programs):
+    with Stage(programs) as stage:
+        hub = stage.start_hub()
+        peer, port = start_tls_broker(stage, hub)
+        devices.handshakes(lambda *arguments: load(programs, *arguments), peer, port, hub)
+
+
+def storm(programs, connections=10_000, steady=100):
+    with Stage(programs) as stage:
+        hub = stage.start_hub()
+        create_devices(stage, hub, connections + steady)
+        bench = devices.Bench(programs, hub, devices.policy_key(stage))
+        devices.storm(bench, lambda: devices.handshake_metrics(hub), connections, steady)
+        # A fresh hub, so that nothing that was used before hides what a connection costs.
         stage.running.remove(hub)
         hub.stop()
         hub = stage.start_hub(name="idle-hub")
-        idle = load(programs, "idle", hub.mqtt, hub.process.pid, ["--connections", 2000, "--seconds", 30], ours)
-        print(f"idle connection      {idle['bytesPerConnection'] / 1024:.1f} KiB each over 2,000 (budget 20)", flush=True)
+        devices.idle(devices.Bench(programs, hub, devices.policy_key(stage)), connections)
+
+
+def twins(programs, connections=10_000):
+    with Stage(programs) as stage:
+        hub = stage.start_hub()
+        create_devices(stage, hub, connections)
+        bench = devices.Bench(programs, hub, devices.policy_key(stage))
+        devices.methods(bench, stage, hub)
+        devices.patches(bench)
+        devices.fanout(bench, stage, hub, connections)
 
 
 def gateway(programs):
@@ -195,22 +220,20 @@ def main():
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
-    options.add_argument("--only", choices=("ingest", "gateway", "uplink"), help="one part of it")
+    rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway,
+            "uplink": uplink.measure}
+    options.add_argument("--only", choices=rows, help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")
     print(f"cloud-hub            {(options.programs / 'cloud-hub').stat().st_size / 2**20:.1f} MiB, not stripped", flush=True)
-    if options.only in (None, "ingest"):
-        ingest(options.programs)
-    if options.only == "ingest":
-        return
     with tempfile.TemporaryDirectory() as folder:
         programs = pathlib.Path(folder)
         (programs / "edge-agent").symlink_to(options.agent.resolve())
-        (programs / "cloud-hub").symlink_to((options.programs / "cloud-hub").resolve())
-        if options.only != "uplink":
-            gateway(programs)
-        if options.only != "gateway":
-            uplink.measure(programs)
+        for name in ("cloud-hub", "hub-bench"):
+            (programs / name).symlink_to((options.programs / name).resolve())
+        for name, row in rows.items():
+            if options.only in (None, name):
+                row(programs)
 
 
 if __name__ == "__main__":

@@ -16,6 +16,7 @@ import pytest
 from azure.iot.device import X509, Message, MethodResponse, aio
 from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
+from azure.storage.blob import BlobClient
 
 from certificates import made
 from conftest import Hub
@@ -30,8 +31,6 @@ NOT_HERE = {
     "IoTHubModuleClient.invoke_method": "a module's own call goes to the runtime on its gateway",
     "IoTHubModuleClient.receive_message_on_input": "an input is fed by the routes of the runtime on a gateway",
     "IoTHubModuleClient.on_message_received": "of a module this is its inputs",
-    "IoTHubDeviceClient.get_storage_info_for_blob": "file upload is not there yet",
-    "IoTHubDeviceClient.notify_blob_upload_status": "file upload is not there yet",
 }
 SCENARIOS = {}
 
@@ -317,6 +316,20 @@ def sends(trial):
 def sends_to_an_output(trial):
     trial.client().call("send_message_to_output", "to an output", "upstream")
     assert trial.event("to an output")["system"]["output-name"] == "upstream"
+
+
+@scenario("get_storage_info_for_blob", "notify_blob_upload_status")
+def uploads_a_file(trial):
+    client = trial.client()
+    info = client.call("get_storage_info_for_blob", "a b.log")
+    url = "https://{hostName}/{containerName}/{blobName}{sasToken}".format(**info)
+    with BlobClient.from_blob_url(url, connection_verify=trial.hub.ca) as blob:
+        blob.upload_blob(b"hello", overwrite=True)
+    client.call("notify_blob_upload_status", info["correlationId"], True, 200, "done")
+    rows = json.loads(trial.hub.stage.hub_command("device", "files", trial.device, "--output", "json"))
+    assert [(row["name"], row["bytes"]) for row in rows] == [("a b.log", 5)]
+    with pytest.raises(Exception):
+        client.call("notify_blob_upload_status", info["correlationId"], True, 200, "twice")
 
 
 def send_down(trial, text):

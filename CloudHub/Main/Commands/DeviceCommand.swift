@@ -8,6 +8,7 @@ struct DeviceCommand: AsyncParsableCommand {
         commandName: "device", abstract: "The devices of the hub.",
         subcommands: [
             Create.self, List.self, Show.self, Delete.self, Send.self, Queue.self, Feedback.self,
+            Files.self, FileLink.self, DeleteFile.self,
             Events.self,
         ])
 

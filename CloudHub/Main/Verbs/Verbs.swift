@@ -1,4 +1,5 @@
 import Authorities
+import BlobStore
 import Control
 import Devices
 import EventLog
@@ -31,6 +32,8 @@ struct Verbs: Sendable {
         let live: LiveState
         let faults: any FaultStore
         let pages: WebPages
+        /// `nil` with a store elsewhere.
+        let blobs: Blobs?
         let rules: JSONValue
         let backup: @Sendable (String) async throws -> Void
     }
@@ -50,6 +53,9 @@ struct Verbs: Sendable {
             case "module.show": return .done(try showModule(request))
             case "module.delete": return .done(try await deleteModule(request))
             case "device.queue": return .done(try await showQueue(request))
+            case "device.files": return .done(try await listFiles(request))
+            case "device.file-link": return .done(try await makeFileLink(request))
+            case "device.delete-file": return .done(try await deleteFile(request))
             case "device.events": return try await showEvents(request, send: send)
             case "device.feedback": return .done(try await showFeedback(request))
             case "certificate.add": return .done(try await addAuthority(request))

@@ -11,5 +11,7 @@ public enum HubSchema {
         SQLiteFaultStore.aliasMigration,
         queueMigration,
         authorityMigration,
+        SQLiteBlobIndex.migration,
+        SQLiteUploadStore.migration,
     ]
 }

@@ -75,7 +75,7 @@ struct HubConfigTests {
             "line 1: data = \"here\": expected an absolute path",
             "line 2: hostname = \"hub:443\": expected a host name or IP address without port",
             "line 3: log_level = \"loud\": expected one of \"trace\", \"debug\", \"info\", \"notice\", \"warning\", \"error\"",
-            "line 4: colour: is not a known key; known at the top: cloud_to_device, command, connector, crm, data, event_log, hostname, limits, listeners, log_level, rule, throttles",
+            "line 4: colour: is not a known key; known at the top: cloud_to_device, command, connector, crm, data, event_log, files, hostname, limits, listeners, log_level, rule, throttles",
             "line 6: listeners.mqtt = \"8883\": expected an address and a port, such as \"127.0.0.1:8883\" or \"[::1]:443\"",
             "line 7: listeners.http = \"0.0.0.0:8088\": expected a loopback address and a port, such as \"127.0.0.1:8088\", or \"off\": without TLS the pages are for this machine only",
             "line 9: limits.connect_timeout = 10: expected a duration with its unit, such as \"90s\" or \"1h30m\", from 1s to 1m",
@@ -105,6 +105,19 @@ struct HubConfigTests {
         let read = try? HubConfig(toml: "[listeners]\nhttp = \"\(text)\"")
         #expect((read != nil) == isAllowed)
         if text == "off" { #expect(read?.listeners.http == nil) }
+    }
+
+    @Test("files go into an Azure account when its name, container and key are given")
+    func azureStore() throws {
+        let azure = "[files.azure]\naccount = \"contoso\"\ncontainer = \"device-files\"\nkey_file = \"/etc/key\"\n"
+        let read = try HubConfig(toml: "[files]\nstore = \"azure\"\nsas_lifetime = \"90s\"\n" + azure)
+        #expect(read.files.azure?.host == "contoso.blob.core.windows.net" && read.files.lifetime == .seconds(90))
+        #expect(read.files.azure?.account == "contoso" && read.files.azure?.keyFile == "/etc/key")
+        let other = try HubConfig(toml: "[files]\nstore = \"azure\"\n" + azure + "host = \"blobs.example:10000\"\n")
+        #expect(other.files.azure?.host == "blobs.example:10000")
+        for text in [azure, "[files]\nstore = \"azure\"", "[files]\nstore = \"s3\"", "[files]\nsas_lifetime = \"1s\""] {
+            #expect(throws: ConfigError.self, "\(text)") { try HubConfig(toml: text) }
+        }
     }
 
     @Test("two rules or two commands of one name are a problem")

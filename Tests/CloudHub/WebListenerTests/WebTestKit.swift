@@ -45,7 +45,7 @@ struct WebFixture {
             "\(context.peer.address ?? "") \(context.peer.certificate?.chain.count ?? 0)"
         }
         web = WebListener(
-            configuration: configuration, security: .tls(hub.tls, mqtt: hub.listener.connections),
+            configuration: configuration, security: .tls(hub.tls, hub.admission, mqtt: hub.listener.connections),
             responder: router.buildResponder(),
             runtime: .init(group: hub.group, logger: options.logger, now: { WallInstant(milliseconds: 0) }))
         port = try await web.start()

@@ -21,6 +21,7 @@ public final class BareHub: Sendable {
     public let connected: ConnectedDevices
     public let authority: HarnessAuthority
     public let listener: MQTTListener
+    public let admission: HandshakeAdmission
     public let tls: ServerTLS
     /// What the listener runs on, for others that stand beside it.
     public let group: MultiThreadedEventLoopGroup
@@ -31,6 +32,7 @@ public final class BareHub: Sendable {
         public var key = Array("a key for tests".utf8)
         public var log = SQLiteEventLog.Options()
         public var listener = MQTTListener.Configuration()
+        public var handshakes = HandshakeLimits()
         /// Gateway by child.
         public var gateways: [DeviceID: DeviceID] = [:]
         /// Children that are disabled.
@@ -59,12 +61,13 @@ public final class BareHub: Sendable {
         let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
         let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
         tls = try ServerTLS(chain: certificate, privateKey: key)
+        admission = HandshakeAdmission(limits: options.handshakes, group: group)
         journal = DeviceJournal(clock: now) { _ in true }
         let clock: @Sendable () -> MonotonicInstant = {
             MonotonicInstant(nanoseconds: Int64(clamping: NIODeadline.now().uptimeNanoseconds))
         }
         listener = MQTTListener(
-            configuration: options.listener, tls: tls,
+            configuration: options.listener, tls: tls, admission: admission,
             dependencies: MQTTDependencies(
                 authority: authority, services: services, connected: connected, eventLog: log,
                 intake: TelemetryIntake { child in gateways[child].map { ($0, !disabled.contains(child)) } },
