@@ -11,6 +11,9 @@ import json
 import pytest
 import requests
 
+from authorities import Authority, register
+from certificates import made
+
 DEVICE = "https-1"
 
 
@@ -50,6 +53,28 @@ def test_a_batch_as_the_c_sdk_writes_it(call):
     answer = call("POST", f"devices/{DEVICE}/messages/events", data=json.dumps(batch),
                   headers={"Content-Type": "application/vnd.microsoft.iothub.json"})
     assert answer.status_code == 204
+
+
+def test_a_client_certificate_proves_a_device_by_thumbprint_or_by_authority(hub, tmp_path):
+    own, foreign = made(tmp_path, "own"), made(tmp_path, "foreign")
+    hub.stage.hub_command("device", "create", "https-own", "--thumbprint", own.sha256)
+    root = Authority(tmp_path, "root")
+    below = Authority(tmp_path, "below", above=root)
+    register(hub, root)
+    hub.stage.hub_command("device", "create", "https-chain", "--by-authority")
+    chain = below.chain(below.issue("https-chain"))
+
+    def send(device, certificate):
+        return requests.post(
+            f"https://localhost:{hub.https}/devices/{device}/messages/events?api-version=2020-03-13", data=b"{}",
+            verify=hub.ca, cert=tuple(map(str, certificate.files)), timeout=20).status_code
+
+    assert [send("https-own", own), send("https-own", foreign), send("https-own", chain)] == [204, 401, 401]
+    assert [send("https-chain", chain), send("https-chain", own)] == [204, 401]
+    for device, kind in ("https-own", "x509Certificate"), ("https-chain", "x509CertificateAuthority"):
+        event = json.loads(hub.monitor(device).line("{"))
+        assert json.loads(event["annotations"]["iothub-connection-auth-method"])["type"] == kind
+    assert "127.0.0.1" in hub.stage.hub_command("device", "events", "https-own")
 
 
 def test_a_message_is_received_and_settled_by_its_etag(hub, call):

@@ -18,9 +18,10 @@ from datetime import datetime, timedelta, timezone
 import pytest
 import requests
 from azure.core.exceptions import ClientAuthenticationError, HttpResponseError, ResourceExistsError, ResourceNotFoundError
-from azure.iot.device import IoTHubDeviceClient
+from azure.iot.device import X509, IoTHubDeviceClient
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings, generate_blob_sas
 
+from certificates import made
 from conftest import Hub
 from sas import device_token
 from stage import Stage, wait_until
@@ -116,6 +117,21 @@ def test_the_blob_client_without_overwrite_meets_the_blob_that_is_there(hub, dev
             blob.upload_blob(b"second")
         blob.upload_blob(b"third", overwrite=True, validate_content=True)
         assert blob.download_blob().readall() == b"third"
+
+
+def test_a_device_with_a_certificate_uploads_too(hub, tmp_path):
+    own = made(tmp_path, "own")
+    hub.stage.hub_command("device", "create", "up-x509", "--thumbprint", own.sha1)
+    with open(hub.ca) as authority:
+        client = IoTHubDeviceClient.create_from_x509_certificate(
+            x509=X509(*map(str, own.files)), hostname="localhost", device_id="up-x509",
+            server_verification_cert=authority.read())
+    client.connect()
+    info = client.get_storage_info_for_blob("by-certificate.txt")
+    blob_client(hub, info).upload_blob(b"proof")
+    client.notify_blob_upload_status(info["correlationId"], True, 200, "done")
+    client.shutdown()
+    assert "by-certificate.txt" in hub.stage.hub_command("device", "files", "up-x509")
 
 
 def test_two_devices_upload_at_once(hub, device):

@@ -108,6 +108,23 @@ def test_a_gateway_reaches_its_hub_through_a_proxy(site):
     assert ways == ["full", "short"]
 
 
+@pytest.mark.parametrize("is_behind_proxy", [False, True], ids=["direct", "through-a-proxy"])
+def test_a_gateway_reaches_its_hub_by_websocket_on_the_port_of_the_pages(site, is_behind_proxy):
+    more = 'transport = "websocket"\n'
+    if is_behind_proxy:
+        more += f'proxy = "http://127.0.0.1:{site.start_proxy().port}"\n'
+    agent = site.start_agent(more, port=site.hub.https)
+    site.everything_arrives(agent)
+    # The hub goes and comes back on the same ports: nothing is lost, and the way is found again.
+    ports = {"mqtt": site.hub.mqtt, "https": site.hub.https, "http": site.hub.http}
+    site.hub.kill()
+    site.stage.forget(site.hub)
+    wait_line(agent, "] no link to the hub")
+    site.hub = site.stage.start_hub(name="hub-2", **ports)
+    wait_until("another connection", lambda: agent.log_path.read_text().count("] connected to the hub") == 2)
+    site.everything_arrives(agent)
+
+
 def test_a_proxy_that_wants_a_user_lets_the_right_one_in_and_is_named_otherwise(site):
     proxy = site.start_proxy("BasicAuth gw-1 open-sesame")
     address = f'proxy = "http://127.0.0.1:{proxy.port}"'
