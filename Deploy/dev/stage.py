@@ -10,6 +10,7 @@ import json
 import os
 import pathlib
 import queue
+import random
 import re
 import shutil
 import signal
@@ -31,10 +32,12 @@ class StageError(Exception):
 
 
 def free_port():
-    """A TCP port of the loopback interface that nobody listens on right now."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
+    """A TCP port of the loopback interface that nobody listens on right now; not one of those that the system gives to
+    outgoing connections, which could have it before it is used."""
+    while True:
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.bind(("127.0.0.1", random.randrange(16_384, 32_768)))
+            return probe.getsockname()[1]
 
 
 def wait_until(what, check, seconds=20.0, every=0.02):

@@ -332,7 +332,7 @@ def test_a_secret_that_others_can_read_is_named_and_one_that_they_cannot_is_not(
     password.write_text("password-of-the-broker")
     crm.write_text("client-secret")
     config, hub_config = tmp_path / "edge-agent.toml", tmp_path / "cloud-hub.toml"
-    config.write_text(AGENT.format(port=free_port(), ca="/dev/null", secret=secret, password=password,
+    config.write_text(AGENT.format(port=free_port(), ca=made(tmp_path, "ca").path, secret=secret, password=password,
                                    outbox=tmp_path / "outbox.sqlite", broker=free_port()))
     hub_config.write_text(HUB.format(relay=free_port(), tenant="t", client_id="c", secret_file=crm))
 

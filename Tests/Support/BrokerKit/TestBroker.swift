@@ -128,19 +128,22 @@ public func waitUntil(_ what: String, seconds: Double = 20, _ condition: () thro
     }
 }
 
-/// A loopback port that nothing listens on at the moment.
+/// A loopback port that nothing listens on at the moment; not one of those that the system gives to outgoing connections,
+/// which could have it before it is used.
 public func freePort() throws -> Int {
-    let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
-    defer { close(descriptor) }
-    var address = loopback(port: 0)
-    var length = socklen_t(MemoryLayout<sockaddr_in>.size)
-    let status = withUnsafeMutablePointer(to: &address) { pointer in
-        pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
-            bind(descriptor, $0, length) == 0 ? getsockname(descriptor, $0, &length) : -1
+    for _ in 0..<1000 {
+        let descriptor = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
+        defer { close(descriptor) }
+        let port = Int.random(in: 16_384..<32_768)
+        var address = loopback(port: port)
+        let status = withUnsafeMutablePointer(to: &address) { pointer in
+            pointer.withMemoryRebound(to: sockaddr.self, capacity: 1) {
+                bind(descriptor, $0, socklen_t(MemoryLayout<sockaddr_in>.size))
+            }
         }
+        if status == 0 { return port }
     }
-    guard status == 0 else { throw BrokerKitError("no free port") }
-    return Int(UInt16(bigEndian: address.sin_port))
+    throw BrokerKitError("no free port")
 }
 
 private func canConnect(port: Int) -> Bool {
