@@ -85,23 +85,27 @@ public struct DeviceAPI: Sendable {
     ) {
         for method in [HTTPRequest.Method.get, .put, .post, .patch, .delete] {
             router.on("/devices/:id/messages/**", method: method) { request, context in
-                Self.response(await self.answer(request, peer(context)))
+                await self.answer(request, peer(context))
             }
         }
     }
 
-    private func answer(_ request: Request, _ peer: DevicePeer) async -> DeviceAnswer {
+    private func answer(_ request: Request, _ peer: DevicePeer) async -> Response {
         do throws(HubError) {
-            return try await perform(request, peer)
+            return Self.response(try await perform(request, peer))
         } catch {
-            var random = SystemRandomNumberGenerator()
-            let trackingID = UniqueID.random(using: &random).description.filter { $0 != "-" }
-            if error.httpStatus >= 500 {
-                logger.error(
-                    "a device's request failed", metadata: ["trackingID": "\(trackingID)", "error": "\(error)"])
-            }
-            return DeviceAnswer(error, trackingID: trackingID, at: clock())
+            return answer(error)
         }
+    }
+
+    /// What a device's request is answered when it fails. A fault of the hub's own is logged under the same tracking id.
+    public func answer(_ error: HubError) -> Response {
+        var random = SystemRandomNumberGenerator()
+        let trackingID = UniqueID.random(using: &random).description.filter { $0 != "-" }
+        if error.httpStatus >= 500 {
+            logger.error("a device's request failed", metadata: ["trackingID": "\(trackingID)", "error": "\(error)"])
+        }
+        return Self.response(DeviceAnswer(error, trackingID: trackingID, at: clock()))
     }
 
     private func perform(_ request: Request, _ peer: DevicePeer) async throws(HubError) -> DeviceAnswer {

@@ -5,7 +5,7 @@ import HubContract
 public import Hummingbird
 import JSON
 import NIOCore
-public import Primitives
+import Primitives
 import Throttles
 
 /// The file upload of IoT Hub's device API.
@@ -18,18 +18,14 @@ public struct FileUploadAPI: Sendable {
     private let uploads: FileUploads
     private let devices: DeviceAPI
     private let hostName: String
-    private let clock: @Sendable () -> WallInstant
 
     /// - Parameters:
     ///   - devices: who proves and throttles the devices.
     ///   - hostName: the hub's own name.
-    public init(
-        _ uploads: FileUploads, devices: DeviceAPI, hostName: String, clock: @escaping @Sendable () -> WallInstant
-    ) {
+    public init(_ uploads: FileUploads, devices: DeviceAPI, hostName: String) {
         self.uploads = uploads
         self.devices = devices
         self.hostName = hostName
-        self.clock = clock
     }
 
     /// - Parameter peer: what the request's connection showed.
@@ -47,16 +43,7 @@ public struct FileUploadAPI: Sendable {
         do throws(HubError) {
             return try await perform(request, peer)
         } catch {
-            var random = SystemRandomNumberGenerator()
-            let trackingID = UniqueID.random(using: &random).description.filter { $0 != "-" }
-            let body = error.body(trackingID: trackingID, at: clock()).serialized()
-            var response = Response(
-                status: HTTPResponse.Status(code: error.httpStatus),
-                headers: [.contentType: "application/json; charset=utf-8"],
-                body: ResponseBody(byteBuffer: ByteBuffer(bytes: body)))
-            if let name = HTTPField.Name(HubError.headerName) { response.headers[name] = error.code.name }
-            if let seconds = error.retryAfterSeconds { response.headers[.retryAfter] = String(seconds) }
-            return response
+            return devices.answer(error)
         }
     }
 

@@ -116,9 +116,8 @@ struct HubServer {
         rooms.health.routes.addRoutes(to: router)
         rooms.desk.addRoutes(to: router)
         rooms.serviceAPI.addRoutes(to: router)
-        FileUploadAPI(
-            rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname, clock: SystemTime.wall
-        ).addRoutes(to: router, peer: Self.peer)
+        FileUploadAPI(rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname)
+            .addRoutes(to: router, peer: Self.peer)
         rooms.files.endpoint?.addRoutes(to: router)
         rooms.deviceAPI.addRoutes(to: router, peer: Self.peer)
         rooms.pages.addFallback(to: router, isOverTLS: true)
