@@ -75,6 +75,9 @@ struct HubServer {
             parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
+            if settings.config.files.s3 != nil, let blobs = rooms.files.uploads.target.blobs {
+                parts.storeTrouble = { blobs.storeTrouble }
+            }
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
