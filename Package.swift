@@ -199,6 +199,8 @@ let package = Package(
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         room("LiveState", "CloudHub/LiveState", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Gaps", "CloudHub/Gaps", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Trace", "CloudHub/Trace", ["Primitives", "Telemetry", "EventLog", "Faults"]),
         room("Health", "CloudHub/Health", [hummingbird, nioCore]),
         program(
             "cloud-hub", "CloudHub/Main",
@@ -207,7 +209,9 @@ let package = Package(
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
                 "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
                 "ServiceAPI",
-                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix,
+                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
+                nioCore,
+                nioPosix,
                 nioSSL,
                 hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
@@ -240,6 +244,12 @@ let package = Package(
                 "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
                 httpClient, logging,
             ]),
+        tests(
+            "Gaps", "Tests/CloudHub/GapsTests",
+            ["Gaps", "EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", logging]),
+        tests(
+            "Trace", "Tests/CloudHub/TraceTests",
+            ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
@@ -274,7 +284,7 @@ let package = Package(
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
-            ["Primitives", "HubContract", "Registry", "SQLiteHubStore"]),
+            ["Primitives", "HubContract", "Telemetry", "Registry", "EventLog", "SQLiteHubStore", nioCore, logging]),
         tests(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),

@@ -80,6 +80,7 @@ extension HubConfig {
             "retention_age", default: value.retentionAge, in: .seconds(3600)...day * 3650)
         value.retentionBytes = section.bytes(
             "retention_bytes", default: value.retentionBytes, in: .mebibytes(16) ... .gibibytes(16 << 10))
+        value.gapWait = section.duration("gap_wait", default: value.gapWait, in: .seconds(1) ... .seconds(3600))
         return value
     }
 

@@ -68,6 +68,8 @@ public struct HubConfig: Hashable, Sendable {
         public var retentionAge = Duration.seconds(7 * 86_400)
         /// The oldest events beyond this much are deleted. Default 10GB. Range 16MiB … 16TiB.
         public var retentionBytes = ByteCount(bytes: 10_000_000_000)
+        /// How long a hole in a gateway's records may stay before the gateway is asked for it. Default 30s. Range 1s … 1h.
+        public var gapWait = Duration.seconds(30)
     }
 
     /// Far above what an honest device does, and below what would stop the hub for the others.

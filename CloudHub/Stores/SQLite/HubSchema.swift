@@ -13,5 +13,6 @@ public enum HubSchema {
         authorityMigration,
         SQLiteBlobIndex.migration,
         SQLiteUploadStore.migration,
+        SQLiteFaultStore.deviceMigration,
     ]
 }
