@@ -13,6 +13,14 @@ import Registry
 import S3Store
 import SQLiteHubStore
 
+extension HubConfig.Files {
+    /// Where whole files are, in words; empty for the data directory.
+    var elsewhere: String {
+        if let s3 { return "the bucket \(s3.bucket) of \(s3.endpoint)" }
+        return azure.map { "the container \($0.container) of the storage account \($0.account)" } ?? ""
+    }
+}
+
 /// Makes what file upload needs, from the configuration.
 struct HubFiles: Sendable {
     let uploads: FileUploads

@@ -208,10 +208,15 @@ struct HubServer {
                 tracer: Tracer(log: rooms.log, faults: rooms.faults) { await Self.lookUp($0, connector) },
                 pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
-                backup: { target in
-                    // It waits for the disk, perhaps for minutes.
-                    try await NIOThreadPool.singleton.runIfActive { try BackupFiles.make(of: directory, to: target) }
-                }))
+                backup: { [blobs = rooms.files.uploads.target.blobs] target, withFiles in
+                    let make = {
+                        // It waits for the disk, perhaps for minutes.
+                        try await NIOThreadPool.singleton.runIfActive {
+                            try BackupFiles.make(of: directory, to: target, withUploads: withFiles)
+                        }
+                    }
+                    if let blobs { try await blobs.keepingFiles(make) } else { try await make() }
+                }, filesElsewhere: settings.config.files.elsewhere))
         return try await ControlServer.start(path: directory.socket, group: group) {
             try await verbs.perform($0, send: $1)
         }
