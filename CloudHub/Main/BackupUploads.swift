@@ -50,7 +50,8 @@ enum BackupUploads {
         case EXDEV, EPERM, EOPNOTSUPP, EMLINK: try copy("\(source)/\(name)", to: "\(target)/\(name)")
         case ENOENT:
             throw CommandFailure.failed(
-                "the file \(name) of an upload is missing in \(source); start the hub anew, which takes it off its list")
+                "the file \(name) of an upload is missing in \(source); start the hub anew, which takes it off its list"
+            )
         default: throw CommandFailure.failed("\(target)/\(name) cannot be made: \(reason()); check the disk")
         }
     }

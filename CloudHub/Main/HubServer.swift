@@ -77,9 +77,7 @@ struct HubServer {
             parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
-            if settings.config.files.s3 != nil, let blobs = rooms.files.uploads.target.blobs {
-                parts.storeTrouble = { blobs.storeTrouble }
-            }
+            parts.storeTrouble = rooms.files.trouble
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(

@@ -14,7 +14,8 @@ struct BackupCommand: AsyncParsableCommand {
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("The directory to make; it must not exist.", valueName: "dir"))
     var to: String
-    @Flag(help: "Leave out the files that devices uploaded; a hub that starts from such a copy takes them off its list.")
+    @Flag(
+        help: "Leave out the files that devices uploaded; a hub that starts from such a copy takes them off its list.")
     var withoutFiles = false
 
     func run() async throws {
