@@ -171,9 +171,10 @@ let package = Package(
                 "Journal",
                 hummingbird, httpTypes, nioCore, logging,
             ]),
+        room("S3Store", "CloudHub/S3Store", ["Primitives", httpClient, nioCore, nioHTTP1, crypto, logging]),
         room(
             "BlobStore", "CloudHub/BlobStore",
-            ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
+            ["Primitives", "S3Store", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
         room(
             "FileUpload", "CloudHub/FileUpload",
             [
@@ -212,7 +213,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
-                "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
                 "ServiceAPI",
                 "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
                 nioCore,
@@ -341,6 +342,7 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
             [

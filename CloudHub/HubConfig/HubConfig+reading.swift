@@ -191,7 +191,7 @@ extension HubConfig {
     }
 
     /// `https://…`, or `http://` on a loopback host.
-    private static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
+    static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
         let isPlain = text.hasPrefix("http://")
         guard isPlain || text.hasPrefix("https://") else { return false }
         let rest = text.dropFirst(isPlain ? 7 : 8)

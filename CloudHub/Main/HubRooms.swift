@@ -97,7 +97,7 @@ struct HubRooms: Sendable {
             deviceAPI: DeviceAPI(
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
-            files: try await HubFiles.make(settings, stores: stores),
+            files: try await HubFiles.make(settings, stores: stores, group: group),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
@@ -105,6 +105,7 @@ struct HubRooms: Sendable {
 
     func close() async {
         try? await httpClient.shutdown()
+        await files.close()
         try? desk.close()
         log.close()
     }

@@ -77,6 +77,9 @@ struct HubServer {
             parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
+            if settings.config.files.s3 != nil, let blobs = rooms.files.uploads.target.blobs {
+                parts.storeTrouble = { blobs.storeTrouble }
+            }
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
@@ -172,8 +175,8 @@ struct HubServer {
         let door = rooms.door
         let dependencies = MQTTDependencies(
             authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
-            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
-            now: SystemTime.wall)
+            intake: door.intake, throttles: door.throttles, journal: door.journal,
+            nameIn: { CertificateName.common(inDER: $0) }, logger: Logger(label: "mqtt"), now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: tls, admission: admission, dependencies: dependencies, group: group)
     }

@@ -14,5 +14,6 @@ public enum HubSchema {
         SQLiteBlobIndex.migration,
         SQLiteUploadStore.migration,
         SQLiteFaultStore.deviceMigration,
+        SQLiteBlobIndex.bucketMigration,
     ]
 }
