@@ -136,7 +136,8 @@ public struct HubRuleEngine: Sendable {
             let rule = rules[outcome.rule]
             switch outcome.kind {
             case .breached: reports.append(Self.report(.raised, outcome, of: rule, time: time, place: place))
-            case .recovered: reports.append(Self.report(.cleared, outcome, of: rule, time: time, place: place))
+            case .recovered, .suspended:
+                reports.append(Self.report(.cleared, outcome, of: rule, time: time, place: place))
             case .full: fullRules.insert(rule.name)
             }
         }

@@ -157,9 +157,11 @@ public struct Pipeline: Sendable {
         case .breached:
             act(edgeRule.whenRaised, rule, outcome.device, value?.description, &turn)
             raise(template, rule.severity, &turn)
-        case .recovered:
+        case .recovered, .suspended:
             act(edgeRule.whenCleared, rule, outcome.device, value?.description, &turn)
-            template.message = Self.clearedMessage(rule, outcome.device, value)
+            template.message =
+                outcome.kind == .suspended
+                ? "\(rule.name): its schedule has ended" : Self.clearedMessage(rule, outcome.device, value)
             clear(template, &turn)
         }
     }
