@@ -31,6 +31,8 @@ let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -56,6 +58,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.34.1"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.14.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
@@ -81,6 +84,7 @@ let package = Package(
         room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
+        room("Expressions", "Protocol/Expressions", ["Primitives"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
 
         // EdgeAgent: the gateway.
@@ -153,7 +157,8 @@ let package = Package(
         room(
             "WebListener", "CloudHub/WebListener",
             [
-                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1, nioTLS,
+                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1,
+                nioHTTPTypes, nioHTTPTypesHTTP1, nioTLS,
                 crypto, logging,
             ]),
         room(
@@ -241,6 +246,7 @@ let package = Package(
                 httpClient, logging,
             ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
+        tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),

@@ -60,6 +60,11 @@ extension HubConfig {
         var value = Limits()
         value.connectionsMax = section.integer("connections_max", default: value.connectionsMax, in: 1...1_000_000)
         value.handshakesMax = section.integer("handshakes_max", default: value.handshakesMax, in: 1...10_000)
+        // No longer than the shortest handshake_timeout.
+        value.handshakePatience = section.duration(
+            "handshake_patience", default: value.handshakePatience, in: .milliseconds(10) ... .seconds(1))
+        value.handshakesSlowMax = section.integer(
+            "handshakes_slow_max", default: value.handshakesSlowMax, in: 1...100_000)
         value.handshakesWaitingMax = section.integer(
             "handshakes_waiting_max", default: value.handshakesWaitingMax, in: 1...1_000_000)
         value.handshakeWait = section.duration(

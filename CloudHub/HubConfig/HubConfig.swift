@@ -48,6 +48,10 @@ public struct HubConfig: Hashable, Sendable {
         public var connectionsMax = 50_000
         /// TLS handshakes in progress on one processor. Default 64. Range 1 … 10000.
         public var handshakesMax = 64
+        /// After it a handshake counts as slow and leaves its place to another. Default 500ms. Range 10ms … 1s.
+        public var handshakePatience = Duration.milliseconds(500)
+        /// Slow handshakes on one processor; beyond it the oldest is closed. Default 1024. Range 1 … 100000.
+        public var handshakesSlowMax = 1024
         /// Connections that wait for their handshake, in all. Default 20000. Range 1 … 1000000.
         public var handshakesWaitingMax = 20_000
         /// How long a connection may wait for its handshake to begin. Default 1m. Range 1s … 10m.

@@ -38,11 +38,17 @@ public final class MQTTConnections: Sendable {
     ///
     /// Call it on the channel's loop, one of the listener's own group, once TLS is in the pipeline.
     ///
-    /// - Parameter chain: what the TLS handler of the channel fills.
-    public func add(to channel: any Channel, _ chain: ClientChain) throws {
+    /// - Parameters:
+    ///   - chain: what the TLS handler of the channel fills.
+    ///   - position: handlers behind it hear nothing that the peer sends.
+    public func add(
+        to channel: any Channel, _ chain: ClientChain,
+        position: ChannelPipeline.SynchronousOperations.Position = .last
+    ) throws {
         let shard = running.withLock { $0?.byLoop[ObjectIdentifier(channel.eventLoop)] }
         guard let shard = shard?.value, !shard.isStopping else { throw ChannelError.alreadyClosed }
-        try channel.pipeline.syncOperations.addHandler(MQTTConnection(shard: shard, shared: shared, clientChain: chain))
+        try channel.pipeline.syncOperations.addHandler(
+            MQTTConnection(shard: shard, shared: shared, clientChain: chain), position: position)
     }
 
     func handshakeFailed(_ error: any Error, from address: SocketAddress?) {

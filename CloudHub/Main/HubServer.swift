@@ -152,6 +152,8 @@ struct HubServer {
         let loops = max(1, group.makeIterator().reduce(0) { count, _ in count + 1 })
         var limits = HandshakeLimits()
         limits.inProgressMax = config.handshakesMax
+        limits.slowMax = config.handshakesSlowMax
+        limits.patience = config.handshakePatience
         limits.waitingMax = max(1, config.handshakesWaitingMax / loops)
         limits.timeout = config.handshakeTimeout
         limits.waitMax = config.handshakeWait

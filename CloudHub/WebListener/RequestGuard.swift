@@ -2,8 +2,8 @@ import NIOCore
 import NIOHTTP1
 import Primitives
 
-/// Watches the pace of one HTTP connection, from its first request to its end; what passes it is not changed.
-final class RequestGuard: ChannelDuplexHandler {
+/// Watches the pace of one HTTP connection, from its first request to its end.
+final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
@@ -33,15 +33,21 @@ final class RequestGuard: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnded else { return }
-        switch Self.unwrapInboundIn(data) {
-        case .head(let head):
+        var part = Self.unwrapInboundIn(data)
+        switch part {
+        case .head(var head):
             if pace.isBetweenAnswers, head.headers["expect"] == ["100-continue"] { sayContinue(context) }
             pace.headReceived(now: now(context))
+            // Behind a request for another protocol the decoder reads no other, granted or not.
+            if head.headers.contains(name: "upgrade") || head.method == .CONNECT {
+                head.headers.replaceOrAdd(name: "connection", value: "close")
+                part = .head(head)
+            }
         case .body(let bytes): pace.bodyReceived(bytes.readableBytes)
         case .end: pace.requestEnded()
         }
         arm(context)
-        context.fireChannelRead(data)
+        context.fireChannelRead(Self.wrapInboundOut(part))
     }
 
     /// The client waits for it before it sends its body. Source: RFC 9110 section 10.1.1.

@@ -43,7 +43,12 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
         held.writeBuffer(&bytes)
         switch FirstLine.route(held.readableBytesView) {
         case .webSocket?: pass(context) { try openWebSocket(context.channel) }
-        case .pages?: pass(context) { try shared.http.open(context.channel, peer(context), requestBy: requestBy) }
+        case .pages?:
+            pass(context) {
+                try shared.http.open(
+                    context.channel, peer(context), requestBy: requestBy,
+                    upgrade: LateUpgrade(shared: shared, clientChain: clientChain))
+            }
         case nil: break
         }
     }

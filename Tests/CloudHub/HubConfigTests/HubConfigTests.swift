@@ -107,6 +107,15 @@ struct HubConfigTests {
         if text == "off" { #expect(read?.listeners.http == nil) }
     }
 
+    @Test("the limits of TLS handshakes are what the file says")
+    func handshakes() throws {
+        let read = try HubConfig(toml: "[limits]\nhandshake_patience = \"20ms\"\nhandshakes_slow_max = 7").limits
+        #expect(read.handshakePatience == .milliseconds(20) && read.handshakesSlowMax == 7)
+        for text in ["handshake_patience = \"2s\"", "handshake_patience = \"1ms\"", "handshakes_slow_max = 0"] {
+            #expect(throws: ConfigError.self, "\(text)") { try HubConfig(toml: "[limits]\n" + text) }
+        }
+    }
+
     @Test("files go into an Azure account when its name, container and key are given")
     func azureStore() throws {
         let azure = "[files.azure]\naccount = \"contoso\"\ncontainer = \"device-files\"\nkey_file = \"/etc/key\"\n"
