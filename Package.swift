@@ -85,7 +85,7 @@ let package = Package(
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -236,7 +236,8 @@ let package = Package(
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Expressions", "Telemetry", "JSON",
+                "Primitives",
                 logging,
             ]),
         tests(
@@ -247,7 +248,7 @@ let package = Package(
             ]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
-        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
@@ -331,6 +332,7 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
             [

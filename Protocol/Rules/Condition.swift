@@ -1,3 +1,5 @@
+public import Expressions
+
 /// When a value is bad: a comparison with a limit, a band, a change, a deviation, a value that stands still, no value at
 /// all, or an expression over several values.
 ///
@@ -27,6 +29,8 @@ public enum Condition: Hashable, Sendable {
     case deviating(Deviation)
     /// Breached when the rule's time has passed without a value: missing data.
     case silent
+    /// Breached when the expression over several sensors holds. A boolean one.
+    case expression(SignalExpression)
 
     public enum Direction: String, Hashable, Sendable, CaseIterable {
         case rises, falls, changes
@@ -64,6 +68,7 @@ public enum Condition: Hashable, Sendable {
         case .stuck(let tolerance): tolerance == 0 ? "" : "within \(Self.text(tolerance))"
         case .deviating(let deviation): "\(Self.text(deviation.sigmas)) sigma over \(Rule.text(deviation.window))"
         case .silent: ""
+        case .expression(let expression): expression.text
         }
     }
 
@@ -84,6 +89,7 @@ public enum Condition: Hashable, Sendable {
             "deviates \(limitText)" + (deviation.floor.map { " floor \(Self.text($0))" } ?? "")
                 + " after \(deviation.samplesMin)"
         case .silent: "silent"
+        case .expression(let expression): expression.text
         }
     }
 

@@ -14,6 +14,8 @@ enum Judge: Sendable {
     case stuck(tolerance: Double, time: Int64)
     case deviating(MovingAverage.Gauge)
     case silent
+    /// `maxAge`: nanoseconds; 0 for none.
+    case expression(maxAge: Int64)
 
     /// What one value says.
     enum Verdict: Sendable {
@@ -44,6 +46,7 @@ enum Judge: Sendable {
                     sigmas: deviation.sigmas, window: Double(deviation.window.nanosecondsClamped),
                     floor: deviation.floor ?? -1, samplesMin: deviation.samplesMin))
         case .silent: self = .silent
+        case .expression: self = .expression(maxAge: rule.inputAgeMax.nanosecondsClamped)
         }
     }
 
@@ -63,7 +66,7 @@ enum Judge: Sendable {
         case .notEqual(let limit): value != limit
         case .inside(let low, let high): value >= low - slack && value <= high + slack
         case .outside(let low, let high): value < low + slack || value > high - slack
-        case .changing, .stuck, .deviating, .silent: false
+        case .changing, .stuck, .deviating, .silent, .expression: false
         }
     }
 
@@ -74,10 +77,11 @@ enum Judge: Sendable {
         case .changing: .window
         case .stuck: .anchor
         case .deviating: .average
+        case .expression: .program
         }
     }
 
-    enum Memory: Sendable { case none, window, anchor, average }
+    enum Memory: Sendable { case none, window, anchor, average, program }
 }
 
 /// One rule as an evaluation reads it.
@@ -87,6 +91,7 @@ struct CompiledRule: Sendable {
     /// Nanoseconds that a breach must last before it fires. 0 for `stuck`, which counts them itself.
     let hold: Int64
     let isSilence: Bool
+    let isExpression: Bool
     /// Index in the evaluator's zones; -1 without a schedule.
     let zone: Int
 
@@ -95,6 +100,7 @@ struct CompiledRule: Sendable {
         hysteresis = rule.hysteresis
         if case .stuck = rule.condition { hold = 0 } else { hold = rule.holdTime.nanosecondsClamped }
         isSilence = rule.condition == .silent
+        if case .expression = rule.condition { isExpression = true } else { isExpression = false }
         zone = rule.schedule.flatMap { zones.firstIndex(of: $0.zone) } ?? -1
     }
 }

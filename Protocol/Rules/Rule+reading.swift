@@ -1,12 +1,13 @@
 public import ConfigText
+import Expressions
 import Primitives
 import Telemetry
 
 extension Rule {
     /// Reads one `[[rule]]` table; problems are noted in the section, and `nil` is returned when there is no rule.
     ///
-    /// Keys: `name`, `device` (an id or `*`), `metric`, `when`, `for`, `hysteresis`, `severity`, `message`, `active`,
-    /// `time_zone`, `without_clock`. What else may stand in the table is the caller's to read.
+    /// Keys: `name`, `device` (an id or `*`), `metric`, `when` or `expression`, `max_age`, `for`, `hysteresis`,
+    /// `severity`, `message`, `active`, `time_zone`, `without_clock`. What else may stand in the table is the caller's to read.
     public static func read(_ section: ConfigSection, runs: Place) -> Rule? {
         let name = section.requiredText("name", expected: "the rule's name")
         let device = section.parsed("device", default: DeviceSelector.any, expected: "a device id, or \"*\" for any") {
@@ -20,11 +21,13 @@ extension Rule {
             "severity", default: Severity.warning, ["info": .info, "warning": .warning, "critical": .critical])
         let message = message(section)
         let schedule = schedule(section)
+        let inputAgeMax = section.duration("max_age", default: .zero, in: .zero...holdTimeMax)
         guard let name, let condition else { return nil }
         do {
             return try Rule(
                 name: name, runs: runs, device: device, metric: metric, condition: condition, holdTime: holdTime,
-                hysteresis: hysteresis, severity: severity, message: message, schedule: schedule)
+                hysteresis: hysteresis, severity: severity, message: message, schedule: schedule,
+                inputAgeMax: inputAgeMax)
         } catch {
             for problem in error.problems { section.problem(problem.field.rawValue, expected: problem.sentence) }
             return nil
@@ -32,12 +35,28 @@ extension Rule {
     }
 
     private static func condition(_ section: ConfigSection) -> Condition? {
+        if section.has("expression") { return expression(section) }
+        if section.has("max_age") { section.problem("max_age", expected: "has no meaning without expression") }
+        _ = section.take("expression")
         guard let text = section.requiredText("when", expected: "a condition, such as \"> 70\" or \"rises 5 per 1m\"")
         else {
             return nil
         }
         do { return try Condition(parsing: text) } catch {
             section.problem("when", expected: error.description)
+            return nil
+        }
+    }
+
+    private static func expression(_ section: ConfigSection) -> Condition? {
+        if section.has("when") {
+            section.problem("when", expected: "does not go together with expression; a rule has one of them")
+        }
+        guard let text = section.optionalText("expression", expected: "a condition over metrics") else { return nil }
+        do throws(ExpressionError) {
+            return .expression(try SignalExpression(parsing: text, as: .boolean))
+        } catch {
+            section.problem("expression", expected: error.description)
             return nil
         }
     }

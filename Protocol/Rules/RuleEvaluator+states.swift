@@ -12,6 +12,7 @@ extension RuleEvaluator {
     mutating func makeMemory(_ rule: Int, _ state: State) -> Int32 {
         switch compiled[rule].judge.memory {
         case .none: return -1
+        case .program: return makeProgram(rule, devices[Int(state.device)], state: states.count)
         case .window:
             windows.append(ChangeWindow())
             return Int32(windows.count - 1)
@@ -27,10 +28,13 @@ extension RuleEvaluator {
     }
 
     mutating func step(_ index: Int, _ value: Double?, _ now: Int64, _ outcomes: inout [RuleOutcome]) {
-        guard now >= states[index].lastSeen else { return }
         let rule = Int(states[index].rule)
+        // Of an expression each input has its own order; together they are as late as the latest.
+        let now = compiled[rule].isExpression ? max(now, states[index].lastSeen) : now
+        guard now >= states[index].lastSeen else { return }
         if compiled[rule].zone >= 0 { followSchedule(index, now, &outcomes) }
         if compiled[rule].isSilence { return heard(index, value, now, &outcomes) }
+        if compiled[rule].isExpression { return combine(index, now, &outcomes) }
         guard let value else { return }
         states[index].lastSeen = now
         states[index].last = value
@@ -76,13 +80,14 @@ extension RuleEvaluator {
             guard let score = averages[memory].observe(value, at: now, gauge) else { return .undecided }
             if score > gauge.sigmas { return .breached }
             return score > gauge.sigmas - hysteresis ? .between : .good
+        case .expression(let maxAge): return truth(index, now, maxAge)
         case .above, .atLeast, .below, .atMost, .equal, .notEqual, .inside, .outside, .silent:
             return compiled[rule].judge.verdict(on: value, hysteresis: hysteresis)
         }
     }
 
-    private mutating func settle(
-        _ index: Int, _ verdict: Judge.Verdict, _ value: Double, _ now: Int64, _ outcomes: inout [RuleOutcome]
+    mutating func settle(
+        _ index: Int, _ verdict: Judge.Verdict, _ value: Double?, _ now: Int64, _ outcomes: inout [RuleOutcome]
     ) {
         switch (states[index].phase, verdict) {
         case (.clear, .breached):
@@ -115,7 +120,14 @@ extension RuleEvaluator {
     /// A deadline of the state has come.
     mutating func timePassed(_ index: Int, _ now: Int64, _ outcomes: inout [RuleOutcome]) {
         if compiled[Int(states[index].rule)].zone >= 0 { followSchedule(index, now, &outcomes) }
-        if let due = phaseDeadline(of: index), due <= now { fire(index, now, &outcomes) }
+        guard let due = phaseDeadline(of: index), due <= now else { return }
+        // An input may have grown too old while the breach was pending.
+        if case .expression(let maxAge) = compiled[Int(states[index].rule)].judge,
+            truth(index, now, maxAge) != .breached
+        {
+            return enter(.clear, index, now)
+        }
+        fire(index, now, &outcomes)
     }
 
     /// When time alone will change the state.
@@ -164,7 +176,9 @@ extension RuleEvaluator {
         // What lasts counts from here: nobody watched before.
         states[index].since = now
         if case .stuck = compiled[Int(states[index].rule)].judge { anchors[Int(states[index].memory)].since = now }
-        if let last = states[index].last, compiled[Int(states[index].rule)].judge.memory == .none {
+        if compiled[Int(states[index].rule)].isExpression {
+            combine(index, now, &outcomes)
+        } else if let last = states[index].last, compiled[Int(states[index].rule)].judge.memory == .none {
             let rule = compiled[Int(states[index].rule)]
             settle(index, rule.judge.verdict(on: last, hysteresis: rule.hysteresis), last, now, &outcomes)
         }

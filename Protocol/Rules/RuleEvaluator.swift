@@ -66,6 +66,13 @@ public struct RuleEvaluator: Sendable {
         let device: DeviceID
     }
 
+    /// What an observation concerns.
+    private struct WatchList: Sendable {
+        var states: [Int]
+        /// Where expressions find the value; -1 when none reads it.
+        let input: Int
+    }
+
     public let rules: [Rule]
     public let statesMax: Int
     /// Changes with every change that a snapshot should keep; being heard is not one.
@@ -85,7 +92,8 @@ public struct RuleEvaluator: Sendable {
     /// Which states an observation concerns: an index in `watchLists`; filled when a device and metric are first seen.
     private var watched: [Key: Int] = [:]
     private var watchedAnyMetric: [DeviceID: Int] = [:]
-    private var watchLists: [[Int]] = []
+    /// The first is for what is not remembered.
+    private var watchLists = [WatchList(states: [], input: -1)]
     private let namedRules: [Key: [Int]]
     private let anyDeviceRules: [String: [Int]]
     private let namedAnyMetricRules: [DeviceID: [Int]]
@@ -99,6 +107,11 @@ public struct RuleEvaluator: Sendable {
     var windows: [ChangeWindow] = []
     var averages: [MovingAverage] = []
     var anchors: [Anchor] = []
+    var programs: [Program] = []
+    /// What the programs read; each value once.
+    var inputs: [Input] = []
+    var inputIndex: [Key: Int] = [:]
+    let expressions: ExpressionIndex
 
     /// - Parameter rules: names must differ; what runs elsewhere is the caller's to leave out.
     public init(rules: [Rule], statesMax: Int = Self.statesMaxDefault) {
@@ -113,7 +126,7 @@ public struct RuleEvaluator: Sendable {
         var anyDevice: [String: [Int]] = [:]
         var namedAny: [DeviceID: [Int]] = [:]
         var openAny: [Int] = []
-        for (index, rule) in rules.enumerated() {
+        for (index, rule) in rules.enumerated() where rule.signals.isEmpty {
             switch (rule.device, rule.metric) {
             case (.any, let metric?): anyDevice[metric, default: []].append(index)
             case (.one(let device), let metric?):
@@ -126,6 +139,7 @@ public struct RuleEvaluator: Sendable {
         anyDeviceRules = anyDevice
         namedAnyMetricRules = namedAny
         openAnyMetricRules = openAny
+        expressions = ExpressionIndex(rules)
         hasAnyMetricRules = !openAny.isEmpty || !namedAny.isEmpty
     }
 
@@ -186,49 +200,65 @@ public struct RuleEvaluator: Sendable {
 
     private mutating func visit(_ key: Key, value: Double?, at now: Int64) -> [RuleOutcome] {
         var outcomes: [RuleOutcome] = []
-        if let list = watched[key] {
-            for index in watchLists[list] { step(index, value, now, &outcomes) }
-        } else if let list = watch(key, now, &outcomes) {
-            for index in list { step(index, value, now, &outcomes) }
+        if let list = watched[key] ?? watch(key, now, &outcomes) {
+            if watchLists[list].input >= 0 { take(value, into: watchLists[list].input, at: now) }
+            for index in watchLists[list].states { step(index, value, now, &outcomes) }
         }
         guard hasAnyMetricRules else { return outcomes }
-        if let list = watchedAnyMetric[key.device] {
-            for index in watchLists[list] { step(index, value, now, &outcomes) }
-        } else {
-            for index in watchAnyMetric(of: key.device, now, &outcomes) { step(index, value, now, &outcomes) }
+        if let list = watchedAnyMetric[key.device] ?? watchAnyMetric(of: key.device, now, &outcomes) {
+            for index in watchLists[list].states { step(index, value, now, &outcomes) }
         }
         return outcomes
     }
 
-    private mutating func watchAnyMetric(
-        of device: DeviceID, _ now: Int64, _ outcomes: inout [RuleOutcome]
-    ) -> [Int] {
-        let named = namedAnyMetricRules[device]
-        guard named != nil || !openAnyMetricRules.isEmpty else { return [] }
-        let (indices, isComplete) = makeStates(
-            of: ((named ?? []) + openAnyMetricRules).sorted(), device, now, &outcomes)
-        if isComplete {
-            watchLists.append(indices)
-            watchedAnyMetric[device] = watchLists.count - 1
-        }
-        return indices
-    }
-
-    /// Makes the states of a device that is seen for the first time; `nil` when no rule wants it.
-    private mutating func watch(_ key: Key, _ now: Int64, _ outcomes: inout [RuleOutcome]) -> [Int]? {
+    /// Makes the states of what is seen for the first time; `nil` when no rule wants it. When one of them finds no room,
+    /// they are not remembered, and the next observation tries again.
+    private mutating func watch(_ key: Key, _ now: Int64, _ outcomes: inout [RuleOutcome]) -> Int? {
         let named = namedRules[key]
         let open = anyDeviceRules[key.metric]
-        guard named != nil || open != nil else { return nil }
-        let (indices, isComplete) = makeStates(of: ((named ?? []) + (open ?? [])).sorted(), key.device, now, &outcomes)
-        // When one of them finds no room, nothing is remembered, and the next observation tries again.
-        if isComplete {
-            watchLists.append(indices)
-            watched[key] = watchLists.count - 1
+        let isRead = expressions.reads(key)
+        guard named != nil || open != nil || isRead else { return nil }
+        var (indices, isComplete) = makeStates(of: ((named ?? []) + (open ?? [])).sorted(), key.device, now, &outcomes)
+        var input = -1
+        if isRead {
+            let found = programStates(reading: key, now, &outcomes)
+            indices += found.indices
+            isComplete = isComplete && found.isComplete
+            input = inputPlace(of: key)
         }
-        return indices
+        let list = remember(WatchList(states: indices, input: input), isComplete)
+        if isComplete { watched[key] = list }
+        return list
     }
 
-    private mutating func makeStates(
+    private mutating func remember(_ list: WatchList, _ isComplete: Bool) -> Int {
+        guard isComplete else {
+            watchLists[0] = list
+            return 0
+        }
+        watchLists.append(list)
+        return watchLists.count - 1
+    }
+
+    /// A state that reads a key which was watched before is one of its watchers from now on.
+    mutating func joinWatchers(of key: Key, _ state: Int) {
+        guard let list = watched[key], !watchLists[list].states.contains(state) else { return }
+        watchLists[list].states.append(state)
+    }
+
+    private mutating func watchAnyMetric(
+        of device: DeviceID, _ now: Int64, _ outcomes: inout [RuleOutcome]
+    ) -> Int? {
+        let named = namedAnyMetricRules[device]
+        guard named != nil || !openAnyMetricRules.isEmpty else { return nil }
+        let (indices, isComplete) = makeStates(
+            of: ((named ?? []) + openAnyMetricRules).sorted(), device, now, &outcomes)
+        let list = remember(WatchList(states: indices, input: -1), isComplete)
+        if isComplete { watchedAnyMetric[device] = list }
+        return list
+    }
+
+    mutating func makeStates(
         of candidates: [Int], _ device: DeviceID, _ now: Int64, _ outcomes: inout [RuleOutcome]
     ) -> (indices: [Int], isComplete: Bool) {
         var indices: [Int] = []

@@ -127,6 +127,14 @@ extension Schedule.Zone {
         }
     }
 
+    /// Seconds east of Greenwich; `nil` for `local`, whose offset the machine knows.
+    public var fixedOffset: Int? {
+        switch self {
+        case .offset(let minutes): minutes * 60
+        case .local: nil
+        }
+    }
+
     /// As it is written.
     public var text: String {
         switch self {
@@ -151,7 +159,9 @@ extension TextScan {
         var found: Set<Int> = []
         var offset = 0
         for part in text.split(separator: ",", omittingEmptySubsequences: false) {
-            let ends = part.split(separator: "-", omittingEmptySubsequences: false).map { names.firstIndex(of: String($0)) }
+            let ends = part.split(separator: "-", omittingEmptySubsequences: false).map {
+                names.firstIndex(of: String($0))
+            }
             guard (1...2).contains(ends.count), let first = ends[0], let last = ends[ends.count - 1] else {
                 throw RuleTextError(
                     column: start + offset,

@@ -146,14 +146,15 @@ private struct Course: CustomTestStringConvertible {
     /// What an open fault of each kind does after a restart, when the memory is gone.
     @Test func anOpenFaultOutlivesARestartUntilItIsKnownToBeOver() throws {
         let device = try #require(DeviceID("d"))
-        let rows: [(condition: String, before: [(Double, Double)], stays: (Double, Double), ends: [(Double, Double)])] = [
-            ("rises 5 per 1m", [(0, 0), (10, 9)], (20, 9), [(50, 9), (81, 9)]),
-            ("stuck", [(0, 5), (40, 5)], (50, 5), [(60, 6)]),
-            (
-                "deviates 3 sigma over 1m floor 1 after 3", [(0, 5), (1, 5), (2, 5), (3, 50)], (4, 50),
-                [(5, 50), (6, 50), (7, 50)]
-            ),
-        ]
+        let rows: [(condition: String, before: [(Double, Double)], stays: (Double, Double), ends: [(Double, Double)])] =
+            [
+                ("rises 5 per 1m", [(0, 0), (10, 9)], (20, 9), [(50, 9), (81, 9)]),
+                ("stuck", [(0, 5), (40, 5)], (50, 5), [(60, 6)]),
+                (
+                    "deviates 3 sigma over 1m floor 1 after 3", [(0, 5), (1, 5), (2, 5), (3, 50)], (4, 50),
+                    [(5, 50), (6, 50), (7, 50)]
+                ),
+            ]
         for row in rows {
             let condition = try Condition(parsing: row.condition)
             let rule = try Rule(

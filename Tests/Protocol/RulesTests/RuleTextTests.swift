@@ -87,7 +87,8 @@ struct RuleTextTests {
     @Test func anyTextIsReadOrRefusedWithoutATrap() {
         for seed in UInt64(0)..<3000 {
             var random = SeededRandom(seed: seed)
-            let letters = ["inside", "rises", "stuck", "deviates", "per", "within", "sigma", "over", "1m", "silent"]
+            let letters =
+                ["inside", "rises", "stuck", "deviates", "per", "within", "sigma", "over", "1m", "silent"]
                 + "<>=!.. -+0123456789eE insideoutsidesilent٣é".map { String($0) }
             let text = (0..<Int.random(in: 0...24, using: &random)).map { _ in
                 letters[Int.random(in: 0..<letters.count, using: &random)]

@@ -27,12 +27,13 @@ import Testing
 
     @Test func theNextChangeIsTheFirstMinuteThatDiffers() throws {
         for texts in [
-            ["mon-fri 08:00-18:00"], ["daily 22:00-06:00"], ["sun 22:00-06:00"], ["mon 00:00-01:00", "sun 23:00-24:00"],
+            ["mon-fri 08:00-18:00"], ["daily 22:00-06:00"], ["sun 22:00-06:00"],
+            ["mon 00:00-01:00", "sun 23:00-24:00"],
             ["daily 00:00-24:00"], ["wed 12:00-12:01"],
         ] {
             let schedule = try Schedule(parsing: texts)
             let states = (0..<Schedule.minutesPerWeek).map { schedule.contains(minuteOfWeek: $0) }
-            for minute in stride(from: 0, to: states.count, by: 7) {
+            for minute in stride(from: 0, to: states.count, by: 61) {
                 let naive = (1..<states.count).first { states[(minute + $0) % states.count] != states[minute] }
                 #expect(schedule.minutesToChange(from: minute) == naive, "\(texts) from \(minute)")
             }
@@ -101,7 +102,9 @@ import Testing
         return evaluator
     }
 
-    private func value(_ value: Double, at seconds: Double, _ evaluator: inout RuleEvaluator) throws -> [RuleOutcome.Kind] {
+    private func value(_ value: Double, at seconds: Double, _ evaluator: inout RuleEvaluator) throws -> [RuleOutcome
+        .Kind]
+    {
         let device = try #require(DeviceID("d"))
         return evaluator.observed(device: device, metric: "m", value: value, at: instant(seconds)).map(\.kind)
     }
