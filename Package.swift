@@ -171,9 +171,10 @@ let package = Package(
                 "Journal",
                 hummingbird, httpTypes, nioCore, logging,
             ]),
+        room("S3Store", "CloudHub/S3Store", ["Primitives", httpClient, nioCore, nioHTTP1, crypto, logging]),
         room(
             "BlobStore", "CloudHub/BlobStore",
-            ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
+            ["Primitives", "S3Store", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
         room(
             "FileUpload", "CloudHub/FileUpload",
             [
@@ -204,15 +205,19 @@ let package = Package(
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         room("LiveState", "CloudHub/LiveState", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Gaps", "CloudHub/Gaps", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Trace", "CloudHub/Trace", ["Primitives", "Telemetry", "EventLog", "Faults"]),
         room("Health", "CloudHub/Health", [hummingbird, nioCore]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
-                "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
                 "ServiceAPI",
-                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix,
+                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
+                nioCore,
+                nioPosix,
                 nioSSL,
                 hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
@@ -246,6 +251,12 @@ let package = Package(
                 "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
                 httpClient, logging,
             ]),
+        tests(
+            "Gaps", "Tests/CloudHub/GapsTests",
+            ["Gaps", "EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", logging]),
+        tests(
+            "Trace", "Tests/CloudHub/TraceTests",
+            ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
@@ -281,7 +292,7 @@ let package = Package(
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
-            ["Primitives", "HubContract", "Registry", "SQLiteHubStore"]),
+            ["Primitives", "HubContract", "Telemetry", "Registry", "EventLog", "SQLiteHubStore", nioCore, logging]),
         tests(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
@@ -333,6 +344,7 @@ let package = Package(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
+        tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
             [

@@ -85,6 +85,7 @@ extension HubConfig {
             "retention_age", default: value.retentionAge, in: .seconds(3600)...day * 3650)
         value.retentionBytes = section.bytes(
             "retention_bytes", default: value.retentionBytes, in: .mebibytes(16) ... .gibibytes(16 << 10))
+        value.gapWait = section.duration("gap_wait", default: value.gapWait, in: .seconds(1) ... .seconds(3600))
         return value
     }
 
@@ -190,7 +191,7 @@ extension HubConfig {
     }
 
     /// `https://…`, or `http://` on a loopback host.
-    private static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
+    static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
         let isPlain = text.hasPrefix("http://")
         guard isPlain || text.hasPrefix("https://") else { return false }
         let rest = text.dropFirst(isPlain ? 7 : 8)

@@ -6,7 +6,7 @@ import Telemetry
 import Testing
 
 /// The hub's own rules on the axis of event time.
-@Suite struct HubRuleEngineTests {
+@Suite struct EventTimeRuleTests {
     /// Monday 2026-11-16, 07:00 UTC.
     private static let morning = WallInstant(milliseconds: 1_794_787_200_000 + 7 * 3_600_000)
     private static let place = HubRuleEngine.Place(partition: 0, offset: 1)
