@@ -87,7 +87,7 @@ let package = Package(
         .target(name: "CZstd", path: "Protocol/CZstd"),
         room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -244,7 +244,8 @@ let package = Package(
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Expressions", "Telemetry", "JSON",
+                "Primitives",
                 logging,
             ]),
         tests(
@@ -261,7 +262,7 @@ let package = Package(
             ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
-        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
@@ -345,6 +346,7 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
         tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
