@@ -40,6 +40,7 @@ private func checkPublish(_ text: String, from identity: HubIdentity) {
             hold(version ?? 0 >= 0, "a version below zero")
             topic = HubTopics.reportedPatch(rid: rid, ifVersion: version)
         case .methodResponse(let status, let rid): topic = HubTopics.methodResponse(status: status, rid: rid)
+        case .timeGet(let rid): topic = HubTopics.timeGet(rid: rid)
         }
         guard let again = try? HubTopics.publish(child.map { HubTopics.child($0, topic) } ?? topic, from: identity)
         else { fatalError("a written topic cannot be read") }
