@@ -173,8 +173,8 @@ struct HubServer {
         let door = rooms.door
         let dependencies = MQTTDependencies(
             authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
-            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
-            now: SystemTime.wall)
+            intake: door.intake, throttles: door.throttles, journal: door.journal,
+            nameIn: { CertificateName.common(inDER: $0) }, logger: Logger(label: "mqtt"), now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: tls, admission: admission, dependencies: dependencies, group: group)
     }

@@ -1,5 +1,6 @@
 import Hummingbird
 import HummingbirdCore
+import Listeners
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -35,6 +36,7 @@ final class HTTPConnections: Sendable {
     private let logger: Logger
     private let now: @Sendable () -> WallInstant
     private let respond: Responder
+    private let complaints = Complaints()
     private let state = Mutex(State())
 
     init(
@@ -63,12 +65,21 @@ final class HTTPConnections: Sendable {
         try operations.addHandlers([HTTPResponseEncoder(), ByteToMessageHandler(decoder)])
         if let upgrade { try operations.addHandler(upgrade) }
         try operations.addHandlers([
-            RequestGuard(limits: limits.pace, requestBy: requestBy), HTTP1ToHTTPServerCodec(secure: false),
+            RequestGuard(limits: limits.pace, requestBy: requestBy, refused: refused),
+            HTTP1ToHTTPServerCodec(secure: false),
             HTTPConnectionStateHandler(logger: logger),
         ])
         let value = try HTTP1Channel.Value(
             wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
         serve(channel, http1(for: peer), value)
+    }
+
+    /// Says why a peer was refused before anybody looked at its request.
+    func refused(_ sentence: String, from address: SocketAddress?) {
+        let address = address?.ipAddress ?? "unknown"
+        guard complaints.mayComplain(about: address) else { return }
+        logger.warning(
+            "an HTTP request was refused", metadata: ["reason": "\(sentence)", "address": "\(address)"])
     }
 
     /// Lets every request that is being answered end, no longer than the limit, and closes every connection.

@@ -10,12 +10,18 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias OutboundOut = HTTPServerResponsePart
 
     private var pace: RequestPace
+    private let refused: (_ sentence: String, SocketAddress?) -> Void
     private var timer: Scheduled<Void>?
     private var armedFor: MonotonicInstant?
     private var isReading = false
     private var isEnded = false
 
-    init(limits: RequestPace.Limits, requestBy: NIODeadline) {
+    /// - Parameter refused: is told what is wrong with the peer, in words for the operator.
+    init(
+        limits: RequestPace.Limits, requestBy: NIODeadline,
+        refused: @escaping (_ sentence: String, SocketAddress?) -> Void
+    ) {
+        self.refused = refused
         pace = RequestPace(limits: limits, headBy: MonotonicInstant(requestBy))
     }
 
@@ -68,10 +74,10 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        guard error as? HTTPParserError == .headerOverflow, pace.isBetweenAnswers, !isEnded else {
-            context.fireErrorCaught(error)
-            return
-        }
+        guard let problem = error as? HTTPParserError, !isEnded else { return context.fireErrorCaught(error) }
+        let isLong = problem == .headerOverflow
+        refused(isLong ? "the headers are too long" : "what came is no HTTP request", context.remoteAddress)
+        guard isLong, pace.isBetweenAnswers else { return context.fireErrorCaught(error) }
         end(.requestHeaderFieldsTooLarge, context)
     }
 
@@ -118,7 +124,10 @@ final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
         guard !isEnded else { return }
         switch pace.timerFired(now: now(context), isReading: isReading) {
         case .rearm: arm(context)
-        case .timedOut(let beforeFirstRequest): end(beforeFirstRequest ? .requestTimeout : nil, context)
+        case .timedOut(let beforeFirstRequest):
+            if beforeFirstRequest { refused("the request did not come in time", context.remoteAddress) }
+            if pace.isRequestOpen { refused("the body of a request came too slowly", context.remoteAddress) }
+            end(beforeFirstRequest ? .requestTimeout : nil, context)
         case .ignore: break
         }
     }

@@ -54,7 +54,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        shared.handshakeFailed(error, from: context.remoteAddress)
+        shared.handshakeFailed(error, clientChain, from: context.remoteAddress)
         context.close(promise: nil)
     }
 
@@ -86,6 +86,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func isLate(_ context: ChannelHandlerContext) {
+        shared.http.refused("the request did not come in time", from: context.remoteAddress)
         if held.readableBytes > 0 {
             context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: Self.lateAnswer)), promise: nil)
         }
