@@ -107,6 +107,7 @@ let package = Package(
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
+        room("Timekeeping", "EdgeAgent/Timekeeping", ["Primitives", "JSON", "Telemetry"]),
         room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
         room(
             "HubTransport", "EdgeAgent/HubTransport",
@@ -115,7 +116,7 @@ let package = Package(
             "Uplink", "EdgeAgent/Uplink",
             [
                 "Primitives", "JSON", "HubContract", "MQTTClient", "Telemetry", "Outbox", "Connectivity",
-                "DriverRuntime", "HubTransport", "COpenSSL", logging,
+                "DriverRuntime", "HubTransport", "Compression", "Timekeeping", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
@@ -128,7 +129,7 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
-                "Uplink", "AgentConfig",
+                "Uplink", "Timekeeping", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
 
@@ -265,18 +266,20 @@ let package = Package(
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
+        tests(
+            "Timekeeping", "Tests/EdgeAgent/TimekeepingTests", ["Timekeeping", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
         room("BrokerKit", "Tests/Support/BrokerKit"),
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
             [
-                "edge-agent", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry", "Primitives",
+                "edge-agent", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry", "Primitives",
                 "BrokerKit", logging,
             ]),
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
-                "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
+                "Uplink", "Connectivity", "DriverRuntime", "Timekeeping", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(

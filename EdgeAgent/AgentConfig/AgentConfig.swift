@@ -53,6 +53,15 @@ public struct HubConnection: Sendable, Equatable {
     /// Default 8883, and 443 with a WebSocket.
     public var port = 8883
     public var transport = Transport.mqtt
+    /// The hub's web server, which is asked for the date while the clock is in doubt. Default 443, and with a WebSocket
+    /// `port`.
+    public var httpsPort = 443
+    /// Batches are compressed for a hub that says it takes them so. Default yes.
+    public var compresses = true
+    /// IP bytes that may cross the network in a day, in both directions; `nil` for no limit. Range 10 KB … 1 TB.
+    public var bytesPerDay: ByteCount?
+    /// Whether faults still travel when they are spent. Default yes.
+    public var sendsFaultsBeyondBudget = true
     public var proxy: Proxy?
     /// PEM file of the authorities that may vouch for the hub; `nil` for the system's.
     public var caFile: String?

@@ -8,6 +8,15 @@ enum HubSection {
         var hub = HubConnection(host: host ?? "hub.invalid", credentials: credentials(section))
         hub.transport = section.choice("transport", default: .mqtt, ["mqtt": .mqtt, "websocket": .webSocket])
         hub.port = section.integer("port", default: hub.transport == .mqtt ? 8883 : 443, in: 1...65_535)
+        hub.httpsPort = section.integer(
+            "https_port", default: hub.transport == .mqtt ? 443 : hub.port, in: 1...65_535)
+        hub.compresses = section.choice("compression", default: true, ["auto": true, "off": false])
+        hub.bytesPerDay = section.optional("bytes_per_day", expected: #"an amount such as "5MB", from 10KB to 1TB"#) {
+            (text: String) in
+            ByteCount(text).flatMap { (10_000...1_000_000_000_000).contains($0.bytes) ? $0 : nil }
+        }
+        hub.sendsFaultsBeyondBudget = section.choice(
+            "at_end_of_budget", default: true, ["faults": true, "nothing": false])
         hub.proxy = proxy(section)
         hub.caFile = section.optionalText("ca_file", expected: "the path of a PEM file")
         hub.keepAlive = section.duration("keep_alive", default: hub.keepAlive, in: .seconds(5) ... .seconds(1177))

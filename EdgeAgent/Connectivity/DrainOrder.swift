@@ -105,6 +105,12 @@ public struct DrainOrder: Sendable {
         return lastReadings == .live ? backlog ?? live : live ?? backlog
     }
 
+    /// The same, of faults alone.
+    public func nextFaults() -> Request? {
+        guard inflight.count < inflightCountMax, islands.count < islandsMax else { return nil }
+        return request(.faults)
+    }
+
     /// The read found a batch, and it was handed to the transport.
     ///
     /// - Parameters:

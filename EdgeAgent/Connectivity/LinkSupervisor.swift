@@ -112,6 +112,20 @@ public struct LinkSupervisor: Sendable {
         return .wait(until: until, isNews: isNews)
     }
 
+    /// No attempt is made before `retryAtOnce`.
+    public mutating func pause() { state = .waiting(until: MonotonicInstant(nanoseconds: .max)) }
+
+    /// What kept the link down is mended: the next attempt need not wait.
+    public mutating func retryAtOnce(now: MonotonicInstant) {
+        if case .waiting = state { state = .waiting(until: now) }
+    }
+
+    /// Our clock was behind by this when the token was made: the token ends so much earlier than was thought.
+    public mutating func tokenShortened(by missing: Duration) {
+        guard case .connected(let since, let renewAt?) = state, missing > .zero else { return }
+        state = .connected(since: since, renewAt: renewAt + (.zero - missing))
+    }
+
     public mutating func timerFired(now: MonotonicInstant) -> TimerAction {
         guard let deadline, now >= deadline else { return .rearm(at: deadline) }
         switch state {

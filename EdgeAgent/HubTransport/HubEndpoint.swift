@@ -8,6 +8,8 @@ public struct HubEndpoint: Sendable {
         case mqtt
         /// MQTT in a WebSocket at this path.
         case webSocket(path: String)
+        /// One question for the date of the hub's web server, and no MQTT.
+        case date
     }
 
     /// An HTTP proxy that lets CONNECT pass. The hub's name is resolved by it, not by the gateway.
@@ -35,6 +37,9 @@ public struct HubEndpoint: Sendable {
     public var proxy: Proxy?
     /// PEM file of trusted authorities; `nil` for the system's.
     public var caFile: String?
+    /// Our clock is in doubt, so a certificate that is not valid yet is taken: the authority that we trust vouches for it,
+    /// and what time it is checked at is only the earliest that it can be. One that has expired by then is refused.
+    public var isClockInDoubt = false
     /// Shown to a hub that asks for one.
     public var certificate: ClientCertificate?
     /// All addresses together have this long to take the TCP connection.

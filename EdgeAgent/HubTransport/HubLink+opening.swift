@@ -65,8 +65,23 @@ extension HubLink {
             let nonce = (0..<16).map { _ in UInt8.random(in: 0...255, using: &random) }
             let upgrade = WebSocketUpgrade(host: endpoint.host, port: endpoint.port, nonce: nonce)
             framesOut.append(contentsOf: upgrade.request(path: path))
+            asked = now
             phase = .upgrading(tls, upgrade)
+        case .date:
+            framesOut.append(contentsOf: DateQuestion.request(host: endpoint.host, port: endpoint.port))
+            asked = now
+            phase = .asking(tls)
         }
+    }
+
+    /// The head of an answer has arrived: its date is the hub's, because the certificate was checked.
+    ///
+    /// - Returns: whether it is complete.
+    func noteDate(now: MonotonicInstant) throws(TunnelError) -> Bool {
+        let read = try framesIn.withBytes { (bytes) throws(TunnelError) in try ResponseHead.read(bytes) }
+        guard let (head, _) = read else { return false }
+        date = DateQuestion.date(in: head).map { HubDate(after: $0, asked: asked, heard: now) }
+        return true
     }
 
     /// The way for MQTT stands.

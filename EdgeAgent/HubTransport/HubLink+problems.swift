@@ -59,11 +59,12 @@ extension HubLink {
     }
 
     func webSocketProblem(of error: TunnelError) -> LinkProblem {
+        if case .asking = phase { return .lost(detail: "the hub's web server says nothing about the time") }
         switch error {
-        case .refused(let status): refused("it answers with HTTP status \(status)")
-        case .malformed(let detail) where wasAccepted: .lost(detail: detail)
-        case .malformed(let detail): refused(detail)
-        case .closed(let code): .lost(detail: "the hub closed the WebSocket with code \(code)")
+        case .refused(let status): return refused("it answers with HTTP status \(status)")
+        case .malformed(let detail) where wasAccepted: return .lost(detail: detail)
+        case .malformed(let detail): return refused(detail)
+        case .closed(let code): return .lost(detail: "the hub closed the WebSocket with code \(code)")
         }
     }
 

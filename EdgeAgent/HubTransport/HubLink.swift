@@ -9,6 +9,7 @@ internal import Tunnels
 /// One MQTT connection to the hub, driven by one thread that never blocks but in `wait`.
 ///
 ///     lookingUp ─► dialling ─► [tunnelling] ─► securing ─► [upgrading] ─► open
+///                                                 └─► asking (for the date alone)
 ///        any of them ── throws ──► over
 ///
 /// One turn is `wait`, `read`, whatever the events ask for, `write`. Made for one connection and thrown away with it.
@@ -21,6 +22,8 @@ public final class HubLink {
         case securing(TLSConnection)
         /// The WebSocket's answer is awaited.
         case upgrading(TLSConnection, WebSocketUpgrade)
+        /// The date is awaited; there is no way on.
+        case asking(TLSConnection)
         case open(TLSConnection)
     }
 
@@ -39,6 +42,9 @@ public final class HubLink {
     var framesOut = ByteQueue()
     var framesIn = ByteQueue()
     var random = SystemRandomNumberGenerator()
+    /// What the hub's web server said about the time, where one was asked.
+    public internal(set) var date: HubDate?
+    var asked = MonotonicInstant(nanoseconds: 0)
     /// CONNACK 0 has come on this connection.
     private(set) var wasAccepted = false
     private var isReady = false
@@ -81,6 +87,9 @@ public final class HubLink {
         tls.map { LinkStatistics(isResumed: $0.isResumed, bytesSent: $0.bytesSent, bytesReceived: $0.bytesReceived) }
     }
 
+    /// What crossed the network so far; `nil` before TLS begins.
+    public var wireBytes: WireBytes? { tls.flatMap { WireBytes(socket: $0.descriptor) } }
+
     /// What to report when the whole attempt took too long.
     public var overdueProblem: LinkProblem {
         switch phase {
@@ -89,7 +98,7 @@ public final class HubLink {
                 ?? .nameNotResolved(host: endpoint.host)
         case .dialling: unreachable(ETIMEDOUT)
         case .tunnelling: .proxyFailed(proxy: endpoint.proxy?.name ?? "", detail: "it does not answer")
-        case .securing, .upgrading, .open: .silent(host: endpoint.host)
+        case .securing, .upgrading, .asking, .open: .silent(host: endpoint.host)
         }
     }
 
@@ -125,7 +134,7 @@ public final class HubLink {
         case .dialling(let dial): try proceed(dial, isReady: isReady, now: now)
         case .tunnelling(let socket): if isReady { try tunnel(socket) }
         case .securing(let tls): if isReady { try secure(tls, now: now) }
-        case .upgrading, .open: try receive(now: now)
+        case .upgrading, .asking, .open: try receive(now: now)
         }
     }
 
@@ -138,7 +147,7 @@ public final class HubLink {
         }
         switch phase {
         case .lookingUp, .dialling, .tunnelling, .securing: return
-        case .upgrading(let tls, _): try flush(tls, &framesOut)
+        case .upgrading(let tls, _), .asking(let tls): try flush(tls, &framesOut)
         case .open(let tls):
             guard case .webSocket = endpoint.inner else { return try flush(tls, &session.output) }
             if framesOut.count < Self.waitingBytesMax {
@@ -178,7 +187,7 @@ public final class HubLink {
     private var ownDeadline: MonotonicInstant? {
         switch phase {
         case .dialling(let dial): dial.attemptDeadline
-        case .lookingUp, .tunnelling, .securing, .upgrading: nil
+        case .lookingUp, .tunnelling, .securing, .upgrading, .asking: nil
         case .open: session.deadline
         }
     }
@@ -188,7 +197,7 @@ public final class HubLink {
         case .lookingUp: nil
         case .dialling(let dial): dial.socket.map { ($0.descriptor, Int16(POLLOUT)) }
         case .tunnelling(let socket): (socket.descriptor, Int16(POLLIN))
-        case .securing(let tls), .upgrading(let tls, _), .open(let tls):
+        case .securing(let tls), .upgrading(let tls, _), .asking(let tls), .open(let tls):
             (tls.descriptor, Int16(POLLIN) | (tls.wantsWrite ? Int16(POLLOUT) : 0))
         }
     }
@@ -196,7 +205,7 @@ public final class HubLink {
     private var tls: TLSConnection? {
         switch phase {
         case .lookingUp, .dialling, .tunnelling: nil
-        case .securing(let tls), .upgrading(let tls, _), .open(let tls): tls
+        case .securing(let tls), .upgrading(let tls, _), .asking(let tls), .open(let tls): tls
         }
     }
 
@@ -227,10 +236,16 @@ public final class HubLink {
     }
 
     private func take(_ piece: UnsafeRawBufferPointer, now: MonotonicInstant) throws(LinkFailure) {
-        guard case .webSocket = endpoint.inner else { return try decode(piece, now: now) }
+        if case .mqtt = endpoint.inner { return try decode(piece, now: now) }
         framesIn.append(contentsOf: piece)
         do throws(TunnelError) {
+            if case .asking = phase {
+                guard try noteDate(now: now), date == nil else { return }
+                throw .malformed("the answer has no date")
+            }
             if case .upgrading(let tls, let upgrade) = phase {
+                // Also of a refusal: a hub that says no still says when.
+                _ = try noteDate(now: now)
                 guard try upgrade.opened(&framesIn, sha1: SHA1Digest.of) else { return }
                 opened(tls, now: now)
             }

@@ -9,6 +9,7 @@ import Outbox
 import Pipeline
 import Primitives
 import SouthboundAPI
+import Timekeeping
 import Uplink
 
 /// The composition root: builds the parts, starts them, waits for a signal, stops them.
@@ -97,32 +98,35 @@ private struct Parts {
                 path: config.outbox.path, limits: OutboxLimits(quotaBytes: Int(clamping: config.outbox.quota.bytes)))
         }
         self.store = store
+        // What cannot be read now is not known: the clock starts as one that nobody has ever set.
+        let clock = WallClock.gatewayClock(lastRun: (try? store.status())?.lastWallTime, logger: logger)
+        let driverClock = DriverClock(clock)
         var drivers: [any SouthboundDriver] = []
         for broker in config.brokers {
             drivers.append(
                 try failing { () throws(DriverError) in
                     try LocalMQTTDriver(
-                        config: broker.mqtt, clock: WallClock.forDrivers, logger: logger,
+                        config: broker.mqtt, clock: driverClock, logger: logger,
                         learned: LearnedChildren.kept(of: broker.mqtt.name, in: store, logger: logger))
                 })
         }
         for line in config.lines {
             drivers.append(
                 try failing { () throws(DriverError) in
-                    try ModbusLineDriver(config: line, clock: WallClock.forDrivers, logger: logger)
+                    try ModbusLineDriver(config: line, clock: driverClock, logger: logger)
                 })
         }
         self.drivers = drivers
         let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
-        let report = GatewayReport(store: store, drivers: drivers)
+        let report = GatewayReport(store: store, drivers: drivers, clock: clock)
         let uplink = try failing { () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
+            try Uplink(loaded.uplink, store: store, handler: router, clock: clock, logger: logger) { desiredVersion in
                 report.patch(desiredVersion: desiredVersion)
             }
         }
         self.uplink = uplink
         core = AgentCore(
-            store: store, logger: logger,
+            store: store, clock: clock, logger: logger,
             actuate: { actuation in
                 do throws(DriverError) {
                     try router.perform(actuation)

@@ -6,6 +6,7 @@ import Pipeline
 import Primitives
 import SouthboundAPI
 import Telemetry
+import Timekeeping
 
 /// The heart of the agent, on one thread: what drivers deliver goes through the pipeline, local actions are started at
 /// once, then everything is committed in one transaction, and only then are the drivers released.
@@ -39,16 +40,18 @@ final class AgentCore: ReadingSink {
 
     private let desk = Monitor(Desk())
     private let store: any OutboxStore
+    private let clock: GatewayClock
     private let actuate: @Sendable (Actuation) -> Void
     private let stored: @Sendable () -> Void
     private let logger: Logger
     private let thread = Monitor<OwnThread?>(nil)
 
     init(
-        store: any OutboxStore, logger: Logger, actuate: @escaping @Sendable (Actuation) -> Void,
-        stored: @escaping @Sendable () -> Void
+        store: any OutboxStore, clock: GatewayClock, logger: Logger,
+        actuate: @escaping @Sendable (Actuation) -> Void, stored: @escaping @Sendable () -> Void
     ) {
         self.store = store
+        self.clock = clock
         self.logger = logger
         self.actuate = actuate
         self.stored = stored
@@ -152,7 +155,7 @@ final class AgentCore: ReadingSink {
             do throws(OutboxError) {
                 let state = PlantedBug.agentForgetsRuleState.isPlanted ? nil : try store.kept(Self.pipelineKey)
                 let first = try store.status().nextSequence
-                var turn = CoreTurn(firstSequence: first)
+                var turn = CoreTurn(clock, firstSequence: first)
                 turn.add(pipeline.begin(restoring: state, at: turn.now, firstSequence: first, isServed: isServed))
                 let verdict = finish(turn, marks: [])
                 switch verdict {
@@ -175,7 +178,7 @@ final class AgentCore: ReadingSink {
             return .refused(SinkError(.storeFailed, detail: error.description))
         }
         var trial = pipeline
-        var turn = CoreTurn(firstSequence: first)
+        var turn = CoreTurn(clock, firstSequence: first)
         for entry in group {
             turn.add(
                 trial.deliveryReceived(
@@ -266,9 +269,9 @@ private struct CoreTurn {
     private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
 
-    init(firstSequence: UInt64) {
-        let wall = WallClock.now()
-        now = PipelineTime(monotonic: SystemTime.monotonic, wall: wall.time, clock: wall.quality)
+    init(_ clock: GatewayClock, firstSequence: UInt64) {
+        let (monotonic, wall) = clock.at()
+        now = PipelineTime(monotonic: monotonic, wall: wall.time, clock: wall.quality)
         nextSequence = firstSequence
     }
 

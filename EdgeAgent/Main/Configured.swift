@@ -77,6 +77,10 @@ struct Configured {
             caFile: hub.caFile)
         settings.accountHost = account.host
         if hub.transport == .webSocket { settings.inner = .webSocket(path: HubEndpoint.webSocketPath) }
+        settings.httpsPort = hub.httpsPort
+        settings.compresses = hub.compresses
+        settings.bytesPerDay = hub.bytesPerDay.map { UInt64($0.bytes) }
+        settings.atEndOfBudget = hub.sendsFaultsBeyondBudget ? .faultsOnly : .nothing
         settings.proxy = hub.proxy.map { proxy($0, &problems) }
         settings.keepAlive = hub.keepAlive
         settings.tokenLifetime = hub.tokenLifetime

@@ -3,6 +3,7 @@ import Outbox
 import Primitives
 import SouthboundAPI
 import Telemetry
+import Timekeeping
 
 /// What the gateway tells about itself in the reported properties of its twin.
 struct GatewayReport {
@@ -17,18 +18,21 @@ struct GatewayReport {
 
     let store: any OutboxStore
     let drivers: [any SouthboundDriver]
+    let clock: GatewayClock
 
     /// A patch of reported properties. It has nothing that changes by itself, so that an unchanged gateway is told once.
     ///
     /// - Parameter desiredVersion: the version of the desired properties that was seen; `nil` for none.
     func patch(desiredVersion: Int64?) -> [UInt8] {
         let children = Set(drivers.flatMap(\.devices)).sorted()
+        let now = clock.now()
         let report: JSONValue = [
             "agent": [
                 "version": .string(AgentVersion.text),
                 "epoch": .string(store.epoch.text),
                 "desiredVersion": desiredVersion.map { .number(JSONNumber($0)) } ?? .null,
             ],
+            "clock": ["quality": .string(now.quality.rawValue), "source": .string(now.source.description)],
             "drivers": .array(drivers.map { .string($0.name) }),
             "children": [
                 "count": .number(JSONNumber(Int64(children.count))),

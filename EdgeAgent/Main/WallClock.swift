@@ -1,25 +1,58 @@
 import CLinux
 import DriverRuntime
 import Glibc
+import Logging
 import Primitives
 import Rules
 import SouthboundAPI
 import Telemetry
+import Timekeeping
 
-/// How far the wall clock can be trusted.
+/// The system's clocks, and what the agent makes of them.
 enum WallClock {
-    /// A board without a battery-backed clock starts near 1970: before this program existed is no time at all.
-    static let earliestPlausible = WallInstant(milliseconds: 1_793_491_200_000)  // 2026-11-01
+    /// 2026-11-01: this program did not exist before. A board without a battery-backed clock starts near 1970.
+    static let earliestPlausible = WallInstant(milliseconds: 1_793_491_200_000)
 
-    /// The time and its quality: `synchronised` when the kernel says that a time service disciplines the clock,
-    /// `guessed` when it is at least plausible.
-    static func now() -> (time: WallInstant, quality: ClockQuality) {
-        let time = SystemTime.wall
-        guard time >= earliestPlausible else { return (time, .unset) }
+    /// Both clocks at one moment, and whether the kernel says that a time service disciplines the wall clock.
+    static func look() -> Timekeeper.SystemLook {
         var report = timex()
         let state = adjtimex(&report)
         let isDisciplined = state >= 0 && state != TIME_ERROR && report.status & STA_UNSYNC == 0
-        return (time, isDisciplined ? .synchronised : .guessed)
+        var before = SystemTime.monotonic
+        var wall = SystemTime.wall
+        // Whoever is held up between the two would see a clock that jumps.
+        for _ in 0..<8 where SystemTime.monotonic - before > .milliseconds(5) {
+            before = SystemTime.monotonic
+            wall = SystemTime.wall
+        }
+        return Timekeeper.SystemLook(monotonic: before, wall: wall, isDisciplined: isDisciplined)
+    }
+
+    /// The gateway's clock, which tells the log of every correction.
+    static func gatewayClock(lastRun: WallInstant?, logger: Logger) -> GatewayClock {
+        GatewayClock(earliest: earliestPlausible, lastRun: lastRun, look: look) { correction in
+            let metadata: Logger.Metadata = [
+                "wasFrom": "\(correction.from)", "isFrom": "\(correction.to)",
+                "quality": "\(correction.quality.rawValue)",
+            ]
+            if correction.delta >= Timekeeper.stepMin {
+                logger.warning(
+                    "the clock of this gateway was behind and is corrected",
+                    metadata: metadata.merging(["behind": "\(text(correction.delta))"]) { $1 })
+            } else if correction.delta <= .zero - Timekeeper.stepMin {
+                logger.warning(
+                    "the clock of this gateway was ahead and is corrected",
+                    metadata: metadata.merging(["ahead": "\(text(.zero - correction.delta))"]) { $1 })
+            } else {
+                logger.info("the time of this gateway is known better", metadata: metadata)
+            }
+        }
+    }
+
+    /// Whole seconds, and of more than a day whole minutes.
+    private static func text(_ duration: Duration) -> String {
+        let seconds = duration.components.seconds
+        return DurationText.format(.seconds(seconds >= 86_400 ? seconds / 60 * 60 : seconds))
     }
 
     /// Seconds east of Greenwich in a schedule's zone.
@@ -29,6 +62,16 @@ enum WallClock {
         var parts = tm()
         return localtime_r(&seconds, &parts) == nil ? 0 : parts.tm_gmtoff
     }
+}
 
-    static let forDrivers = DriverClock(monotonic: { SystemTime.monotonic }, wall: { now() })
+extension DriverClock {
+    /// The gateway's time, as drivers see it.
+    init(_ clock: GatewayClock) {
+        self.init(
+            monotonic: { SystemTime.monotonic },
+            wall: {
+                let reading = clock.now()
+                return (reading.time, reading.quality)
+            })
+    }
 }

@@ -4,6 +4,7 @@ public import Logging
 public import Outbox
 internal import Primitives
 internal import Synchronization
+public import Timekeeping
 
 /// The way to the hub: sends what the outbox holds and brings commands back, on one thread of its own.
 public final class Uplink: Sendable {
@@ -11,23 +12,32 @@ public final class Uplink: Sendable {
     private let store: any OutboxStore
     private let handler: any CommandHandler
     private let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
+    private let clock: GatewayClock
+    /// Of this run: nothing is read before the uplink is made.
+    private let firstSequence: UInt64
     private let logger: Logger
     private let mailbox: UplinkMailbox
     private let thread = Mutex<OwnThread?>(nil)
 
-    /// - Parameter report: what the gateway tells about itself in the reported properties of its twin, as a JSON object
-    ///   of at most 32 KiB: a patch. Told again when it says something else than before. `desiredVersion` is the last
-    ///   version of the desired properties that was seen. Called on the uplink's thread.
+    /// - Parameters:
+    ///   - clock: the gateway's time: tokens and certificates go by it, and the hub corrects it.
+    ///   - report: what the gateway tells about itself in the reported properties of its twin, as a JSON object of at
+    ///     most 32 KiB: a patch. Told again when it says something else than before. `desiredVersion` is the last version
+    ///     of the desired properties that was seen. Called on the uplink's thread.
     /// - Throws: `.systemRefused` when the process has no descriptor left.
     public init(
-        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, logger: Logger,
+        _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, clock: GatewayClock,
+        logger: Logger,
         report: @escaping @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     ) throws(UplinkError) {
+        // A store that cannot be read now has nothing of this run either.
+        firstSequence = (try? store.status())?.nextSequence ?? .max
         guard let mailbox = UplinkMailbox() else { throw UplinkError.systemRefused(doing: "make the wake signal") }
         self.settings = settings
         self.store = store
         self.handler = handler
         self.report = report
+        self.clock = clock
         self.logger = logger
         self.mailbox = mailbox
     }
@@ -36,7 +46,8 @@ public final class Uplink: Sendable {
     public func start() throws(UplinkError) {
         let (settings, mailbox) = (settings, mailbox)
         let surroundings = UplinkLoop.Surroundings(
-            store: store, handler: handler, report: report, logger: logger, mailbox: mailbox)
+            store: store, handler: handler, clock: clock, firstSequence: firstSequence,
+            report: report, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
             UplinkLoop(settings, surroundings).run()
             mailbox.ended()

@@ -7,6 +7,7 @@ internal import MQTTClient
 internal import Outbox
 internal import Primitives
 internal import Telemetry
+internal import Timekeeping
 
 /// What the gateway subscribes to, for itself and for every child.
 enum HubSubscriptions {
@@ -19,6 +20,7 @@ enum HubSubscriptions {
             HubTopics.filter(.twinResponses, of: identity),
             HubTopics.filter(.desiredChanges, of: identity),
             HubTopics.filter(.receipts, of: identity),
+            HubTopics.filter(.timeResponses, of: identity),
         ]
     }
 }
@@ -74,7 +76,8 @@ extension UplinkLoop {
             logger.info("desired properties changed", metadata: ["device": "\(device)", "version": "\(version)"])
             if child == nil { desiredChanged(version) }
         case .twinResponse(let status, let rid, _): twinAnswered(status, rid: rid, payload: payload)
-        case .cloudToDevice, .moduleInput, .time: break
+        case .time(let rid): timeAnswered(payload, rid: rid)
+        case .cloudToDevice, .moduleInput: break
         }
     }
 
@@ -196,6 +199,8 @@ extension UplinkLoop {
 
     /// Begins commands that wait in the store, the oldest first.
     func startCommands() {
+        // Whether a command has expired cannot be said before the time is known; the hub is just saying it.
+        if timing.exchange.isAnswerNear(now: SystemTime.monotonic), clock.now().quality != .synchronised { return }
         while commands.mayWait, commands.queuedCount < CommandQueue.queuedCountMax {
             let command: QueuedCommand?
             do throws(OutboxError) {
@@ -215,7 +220,7 @@ extension UplinkLoop {
     private func begin(_ command: QueuedCommand) {
         var limit = settings.methodTimeMax
         if let expiresAt = command.expiresAt {
-            let left = expiresAt - SystemTime.wall
+            let left = expiresAt - clock.now().time
             guard left > .zero else {
                 logger.warning(
                     "a command came too late and was not executed",
@@ -251,7 +256,7 @@ extension UplinkLoop {
 
     private func receiptReceived(_ payload: [UInt8]) {
         do throws(OutboxError) {
-            try store.keepReceipt(payload, at: SystemTime.wall)
+            try store.keepReceipt(payload, at: clock.now().time)
         } catch {
             logger.error("a receipt could not be kept", metadata: ["reason": "\(error)"])
         }

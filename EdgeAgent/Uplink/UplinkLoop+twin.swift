@@ -10,7 +10,7 @@ extension UplinkLoop {
     func exchangeTwin() {
         guard let transport, transport.hasRoom else { return }
         let now = SystemTime.monotonic
-        let request = twin.nextRequest(now: now) { report(desiredVersion) }
+        let request = twin.nextRequest(now: now) { fullReport() }
         switch request {
         case .get(let rid): _ = transport.publish(HubTopics.twinGet(rid: rid), [], now: now)
         case .report(let rid, let bytes): _ = transport.publish(HubTopics.reportedPatch(rid: rid), bytes, now: now)

@@ -1,3 +1,4 @@
+internal import Compression
 internal import Connectivity
 internal import DriverRuntime
 internal import HubContract
@@ -7,6 +8,7 @@ internal import MQTTClient
 internal import Outbox
 public import Primitives
 internal import Telemetry
+internal import Timekeeping
 
 /// The uplink's thread: waits, asks the machines, performs, flushes once per turn.
 ///
@@ -16,6 +18,9 @@ final class UplinkLoop {
     struct Surroundings: Sendable {
         let store: any OutboxStore
         let handler: any CommandHandler
+        let clock: GatewayClock
+        /// Of this run.
+        let firstSequence: UInt64
         let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
         let logger: Logger
         let mailbox: UplinkMailbox
@@ -24,6 +29,7 @@ final class UplinkLoop {
     let settings: UplinkSettings
     let store: any OutboxStore
     let handler: any CommandHandler
+    let clock: GatewayClock
     let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     let logger: Logger
     let mailbox: UplinkMailbox
@@ -34,21 +40,26 @@ final class UplinkLoop {
     var twin = TwinExchange()
     /// Of the gateway's own desired properties, as far as seen.
     var desiredVersion: Int64?
+    var timing: HubTiming
+    var bytes: DayBytes
+    /// As the log and the twin have it.
+    var allowanceTold = ByteBudget.Allowance.everything
     private let hub: HubTransport
     private(set) var transport: HubLink?
-    private var link: LinkSupervisor
+    var link: LinkSupervisor
     private var drain: DrainOrder
+    private var envelope: BatchEnvelope
     private var random = SystemRandomNumberGenerator()
     private var travelling: [PublishID: (ticket: DrainOrder.Ticket, batch: OutboxBatch)] = [:]
     /// Acknowledged by the hub, but the store could not forget them yet.
     private var unforgotten: [OutboxBatch] = []
     private var stopBy: MonotonicInstant?
-    private let telemetryTopic: String
 
     init(_ settings: UplinkSettings, _ surroundings: Surroundings) {
         self.settings = settings
         store = surroundings.store
         handler = surroundings.handler
+        clock = surroundings.clock
         report = surroundings.report
         logger = surroundings.logger
         mailbox = surroundings.mailbox
@@ -56,14 +67,17 @@ final class UplinkLoop {
         hub = HubTransport(settings.endpoint)
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
-        let bag = PropertyBag([
-            PropertyBag.Entry("$.ct", Batch.contentType), PropertyBag.Entry("$.ce", Batch.contentEncoding),
-        ])
-        telemetryTopic = HubTopics.events(from: identity, bag: bag)
+        timing = HubTiming(clock, first: surroundings.firstSequence)
+        bytes = DayBytes(
+            ByteBudget(
+                perDay: settings.bytesPerDay, atEnd: settings.atEndOfBudget,
+                kept: (try? surroundings.store.kept(DayBytes.key)) ?? nil))
+        envelope = BatchEnvelope(identity, compresses: settings.compresses)
     }
 
     func run() {
-        connect()
+        countBytes()
+        if bytes.closesAt == nil { connect() } else { link.pause() }
         while !isFinished {
             do throws(LinkFailure) {
                 try turn()
@@ -72,6 +86,8 @@ final class UplinkLoop {
             }
         }
         transport?.disconnect(now: SystemTime.monotonic)
+        countBytes(isEnd: true)
+        if bytes.budget.perDay != nil { keepBytes() }
         transport = nil
     }
 
@@ -84,6 +100,13 @@ final class UplinkLoop {
 
     private func turn() throws(LinkFailure) {
         let now = SystemTime.monotonic
+        if timing.question != nil { return askForTheDate() }
+        noteCorrections()
+        countBytes()
+        if isClosedForToday(now: now) {
+            mailbox.wake.wait(until: now + .seconds(1))
+            return readMail()
+        }
         perform(link.timerFired(now: now))
         guard let transport else {
             mailbox.wake.wait(until: min(link.deadline ?? .init(nanoseconds: .max), now + .seconds(60)))
@@ -92,18 +115,22 @@ final class UplinkLoop {
         }
         let idleUntil = now + .seconds(1)
         transport.wait(until: min(link.deadline ?? idleUntil, idleUntil))
-        try handle(transport.read(now: SystemTime.monotonic))
+        let events = Result { () throws(LinkFailure) in try transport.read(now: SystemTime.monotonic) }
+        noteDate(of: transport)
+        try handle(events.get())
         readMail()
         if transport.isAccepted {
+            noteCorrections()
             try send(transport)
             keepWithheld()
             startCommands()
             exchangeTwin()
+            exchangeTime()
         }
         try transport.write(now: SystemTime.monotonic)
     }
 
-    private func readMail() {
+    func readMail() {
         let mail = mailbox.take()
         stopBy = mail.stopBy
         if mail.hasNewRecords { drain.recordsStored() }
@@ -129,9 +156,11 @@ final class UplinkLoop {
         connection += 1
         let now = SystemTime.monotonic
         link.attemptStarted(now: now)
+        timing.attemptStarted()
         do throws(LinkFailure) {
             transport = try HubLink(
-                hub, login: try login(), certificateTime: certificateTime(), wake: mailbox.wake, now: now)
+                hub, login: try login(), certificateTime: clock.certificateTime().unixSeconds, wake: mailbox.wake,
+                now: now)
         } catch {
             linkFailed(error.problem)
         }
@@ -148,15 +177,21 @@ final class UplinkLoop {
                 level: level, "no link to the hub",
                 metadata: ["reason": "\(problem.operatorText)", "retryMilliseconds": "\(wait)"])
             mailbox.set(.waiting(problem))
+            considerTheClock(problem)
         }
     }
 
+    func endLink() { drop() }
+
     private func drop() {
+        countBytes(isEnd: true)
         transport = nil
         travelling = [:]
         commands.withheld = []
         drain.linkLost()
         twin.linkLost()
+        timing.exchange.linkLost()
+        envelope.linkLost()
     }
 
     private func login() throws(LinkFailure) -> ClientLogin {
@@ -173,20 +208,9 @@ final class UplinkLoop {
         guard case .sharedAccessKey(let key) = settings.credentials else { return nil }
         let token = SASToken.build(
             resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
-            expiry: presentTime().unixSeconds + settings.tokenLifetime.components.seconds
+            expiry: clock.certificateTime().unixSeconds + settings.tokenLifetime.components.seconds
         ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
         return Secret(token.utf8)
-    }
-
-    /// The wall clock, or, while it is plainly unset, the latest time that is known to have passed.
-    private func presentTime() -> WallInstant {
-        let known = (try? store.status())?.lastWallTime ?? KnownTime.build
-        return max(SystemTime.wall, known, KnownTime.build)
-    }
-
-    private func certificateTime() -> Int64? {
-        let present = presentTime()
-        return present > SystemTime.wall ? present.unixSeconds : nil
     }
 
     // MARK: From the hub
@@ -210,10 +234,12 @@ final class UplinkLoop {
 
     private func accepted() throws(LinkFailure) {
         let now = SystemTime.monotonic
+        timing.doubt.settled()
         switch settings.credentials {
         case .certificate: link.accepted(tokenLifetime: nil, now: now)
         case .sharedAccessKey: link.accepted(tokenLifetime: settings.tokenLifetime, now: now)
         }
+        timing.exchange.linkCameUp(now: now)
         transport?.subscribe(HubSubscriptions.filters(of: identity), now: now)
         do throws(OutboxError) {
             drain.linkCameUp(nextSequence: try store.status().nextSequence)
@@ -234,7 +260,13 @@ final class UplinkLoop {
     }
 
     private func noteSubscriptions(_ granted: [Bool]) {
-        for (filter, isGranted) in zip(HubSubscriptions.filters(of: identity), granted) where !isGranted {
+        let time = HubTopics.filter(.timeResponses, of: identity)
+        for (filter, isGranted) in zip(HubSubscriptions.filters(of: identity), granted) {
+            if filter == time {
+                isGranted ? timing.exchange.granted(now: SystemTime.monotonic) : timing.exchange.linkLost()
+            }
+            // Another hub than ours need not know it; then nobody is asked.
+            if isGranted || filter == time { continue }
             logger.warning(
                 "the hub refused a subscription; commands on it will not arrive", metadata: ["filter": "\(filter)"])
         }
@@ -255,8 +287,18 @@ final class UplinkLoop {
 
     // MARK: To the hub
 
+    private func nextRequest() -> DrainOrder.Request? {
+        switch bytes.budget.allowance {
+        case .everything: drain.nextRequest()
+        case .faults: drain.nextFaults()
+        case .nothing: nil
+        }
+    }
+
     private func send(_ transport: HubLink) throws(LinkFailure) {
-        while transport.hasRoom, let request = drain.nextRequest() {
+        // What time it is and how the hub takes batches comes at once, and counts for all that waits.
+        if timing.exchange.isAnswerNear(now: SystemTime.monotonic) { return }
+        while transport.hasRoom, let request = nextRequest() {
             let batch: OutboxBatch?
             do throws(OutboxError) {
                 batch = try store.take(
@@ -271,11 +313,11 @@ final class UplinkLoop {
                 drain.nothingFound(request)
                 continue
             }
-            let payload = Batch.envelope(
-                epoch: store.epoch, fragments: batch.fragments, runs: batch.runs, dropped: batch.dropped)
-            guard let identifier = transport.publish(telemetryTopic, payload, now: SystemTime.monotonic) else {
-                throw LinkFailure(.lost(detail: "a batch could not be published on \(telemetryTopic)"))
+            let message = envelope.message(of: batch, epoch: store.epoch, mendedBy: timing.restamper)
+            guard let identifier = transport.publish(message.topic, message.payload, now: SystemTime.monotonic) else {
+                throw LinkFailure(.lost(detail: "a batch could not be published on \(message.topic)"))
             }
+            bytes.prepay(UInt64(message.payload.count))
             let ticket = drain.batchSent(
                 request, runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence)
             travelling[identifier] = (
@@ -286,10 +328,19 @@ final class UplinkLoop {
     }
 }
 
-/// Times that are known to have passed, for boards that start with their clock at 1970.
-enum KnownTime {
-    /// 2026-11-01: this program did not exist before.
-    static let build = WallInstant(milliseconds: 1_793_491_200_000)
+extension UplinkLoop {
+    /// The hub has said how it takes batches.
+    func learnedEncodings(_ encodings: [String]) { envelope.hubTakes(encodings) }
+
+    /// Needed by the other files of this loop.
+    func wakeUp(asking endpoint: HubEndpoint) throws(LinkFailure) -> HubLink {
+        let login = ClientLogin(clientID: "", userName: "", password: nil, keepAliveSeconds: 60)
+        guard let login else { throw LinkFailure(.credentialsUnusable(detail: "a name is too long for MQTT")) }
+        timing.doubt.asked(now: SystemTime.monotonic, using: &random)
+        return try HubLink(
+            HubTransport(endpoint), login: login, certificateTime: clock.lowestTime().unixSeconds,
+            wake: mailbox.wake, now: SystemTime.monotonic)
+    }
 }
 
 extension PlantedBug {

@@ -20,6 +20,14 @@ public struct UplinkSettings: Sendable {
     public var port: Int
     /// MQTT itself, or in a WebSocket. Default MQTT.
     public var inner = HubEndpoint.Inner.mqtt
+    /// Where the hub's web server is, which is asked for the date while the clock is in doubt. Default 443.
+    public var httpsPort = 443
+    /// Batches are compressed when the hub says that it takes them so. Default yes.
+    public var compresses = true
+    /// IP bytes of a day in both directions; `nil` for no limit, the default.
+    public var bytesPerDay: UInt64?
+    /// What travels when they are spent. Default faults.
+    public var atEndOfBudget = ByteBudget.AtEnd.faultsOnly
     /// Default none.
     public var proxy: HubEndpoint.Proxy?
     public var gateway: DeviceID
@@ -52,6 +60,16 @@ public struct UplinkSettings: Sendable {
         batchBytesMax = 128 * 1024
         link = LinkSupervisor.Limits()
         methodTimeMax = .seconds(25)
+    }
+
+    /// The hub's web server, asked for the date: anonymously, because a key in a TPM would take its time.
+    var dateEndpoint: HubEndpoint {
+        var endpoint = endpoint
+        endpoint.port = httpsPort
+        endpoint.inner = .date
+        endpoint.isClockInDoubt = true
+        endpoint.certificate = nil
+        return endpoint
     }
 
     /// Where the hub is and how it is reached.

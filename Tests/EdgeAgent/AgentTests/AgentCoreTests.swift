@@ -8,6 +8,7 @@ import SouthboundAPI
 import Synchronization
 import Telemetry
 import Testing
+import Timekeeping
 
 @testable import edge_agent
 
@@ -17,7 +18,10 @@ import Testing
         let quiet = EdgeRule(
             rule: try Rule(name: "quiet", metric: nil, condition: .silent, holdTime: .milliseconds(300)))
         let store = RefusingStore()
-        let core = AgentCore(store: store, logger: Logger(label: "test"), actuate: { _ in }, stored: {})
+        let core = AgentCore(
+            store: store,
+            clock: GatewayClock(earliest: WallClock.earliestPlausible, lastRun: nil, look: WallClock.look),
+            logger: Logger(label: "test"), actuate: { _ in }, stored: {})
         let pipeline = Pipeline(rules: [quiet], epoch: store.epoch, sha1: { _ in Array(repeating: 7, count: 20) })
         let isStarted = core.start(pipeline) { _ in true }
         #expect(isStarted)

@@ -1,5 +1,6 @@
 import BrokerKit
 import Connectivity
+import DriverRuntime
 import EdgeStore
 import Foundation
 import Logging
@@ -8,6 +9,7 @@ import Primitives
 import Synchronization
 import Telemetry
 import Testing
+import Timekeeping
 import Uplink
 
 /// One gateway with an outbox in a folder of its own, for tests against a real broker.
@@ -45,7 +47,11 @@ final class UplinkBench {
     func start(_ settings: UplinkSettings) throws {
         let log = log
         let logger = Logger(label: "uplink") { _ in log }
-        let made = try Uplink(settings, store: store, handler: commands, logger: logger) { desiredVersion in
+        let clock = GatewayClock(earliest: WallInstant(milliseconds: 0), lastRun: nil) {
+            .init(monotonic: SystemTime.monotonic, wall: SystemTime.wall, isDisciplined: true)
+        }
+        let made = try Uplink(settings, store: store, handler: commands, clock: clock, logger: logger) {
+            desiredVersion in
             Array("{\"seen\":\(desiredVersion ?? 0)}".utf8)
         }
         try made.start()

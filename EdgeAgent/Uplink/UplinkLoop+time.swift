@@ -1,0 +1,138 @@
+internal import Connectivity
+internal import DriverRuntime
+internal import HubContract
+internal import HubTransport
+internal import Logging
+internal import Primitives
+internal import Telemetry
+internal import Timekeeping
+
+/// What the loop knows about the hub's time.
+struct HubTiming {
+    var exchange = TimeExchange()
+    var doubt = ClockDoubt()
+    /// The hub's web server is being asked for the date.
+    var question: (link: HubLink, until: MonotonicInstant)?
+    /// Corrections that the link has been told of.
+    var correctionsSeen: Int
+    /// Corrections at the beginning of the attempt: its token was made with that clock.
+    private(set) var correctionsBefore: Int
+    /// Mends what was stamped before the time was known.
+    private(set) var restamper: Restamper
+    private let clock: GatewayClock
+
+    /// - Parameter first: the first sequence of this run.
+    init(_ clock: GatewayClock, first: UInt64) {
+        self.clock = clock
+        restamper = Restamper(first: first, time: clock.now().time)
+        correctionsSeen = clock.corrections(after: 0).count
+        correctionsBefore = correctionsSeen
+    }
+
+    mutating func corrected(_ correction: Timekeeper.Correction) { restamper.correction(correction) }
+
+    mutating func attemptStarted() { correctionsBefore = clock.corrections(after: 0).count }
+
+    /// Whether the time was set by a second or more since the attempt began.
+    var isCorrectedSince: Bool {
+        clock.corrections(after: correctionsBefore).corrections.contains {
+            $0.delta >= Timekeeper.stepMin || $0.delta <= .zero - Timekeeper.stepMin
+        }
+    }
+}
+
+/// The gateway learns the time from its hub, and finds its way back when its own clock keeps it out.
+extension UplinkLoop {
+    /// An answer that was on its way for longer says too little.
+    private static var roundTripMax: Duration { .seconds(20) }
+
+    // MARK: While the link stands
+
+    func exchangeTime() {
+        let now = SystemTime.monotonic
+        guard let transport, transport.hasRoom, let rid = timing.exchange.nextRequest(now: now) else { return }
+        _ = transport.publish(HubTopics.timeGet(rid: rid), [], now: now)
+    }
+
+    func timeAnswered(_ payload: [UInt8], rid: String) {
+        let now = SystemTime.monotonic
+        guard let roundTrip = timing.exchange.answered(rid: rid, now: now) else { return }
+        guard let answer = HubTime(parsing: payload) else {
+            logger.warning("the hub's answer about the time cannot be read")
+            return
+        }
+        learnedEncodings(answer.batchEncodings)
+        guard roundTrip <= Self.roundTripMax else { return }
+        clock.learned(answer.time + roundTrip / 2, at: now, uncertainty: roundTrip / 2, from: .hub)
+    }
+
+    /// A WebSocket's first answer has a date of its own.
+    func noteDate(of transport: HubLink) {
+        guard let date = transport.date, !transport.isAccepted else { return }
+        clock.learned(date.time, at: date.at, uncertainty: date.uncertainty, from: .hubDate)
+    }
+
+    /// A token that was made while the clock was behind ends earlier than was thought, and records have a wrong time.
+    func noteCorrections() {
+        let (count, corrections) = clock.corrections(after: timing.correctionsSeen)
+        guard count > timing.correctionsSeen else { return }
+        timing.correctionsSeen = count
+        for correction in corrections {
+            link.tokenShortened(by: correction.delta)
+            timing.corrected(correction)
+        }
+    }
+
+    // MARK: While the hub refuses
+
+    /// Begins to ask the hub's web server for the date when our clock may be what keeps us out.
+    func considerTheClock(_ problem: LinkProblem) {
+        let now = SystemTime.monotonic
+        if problem.mayBeTheClock, timing.isCorrectedSince { return link.retryAtOnce(now: now) }
+        let isSynchronised = clock.now().quality == .synchronised
+        guard timing.doubt.isInDoubt(after: problem, isSynchronised: isSynchronised, now: now) else { return }
+        logger.info(
+            "this gateway's clock may be wrong; asking the hub's web server for the date",
+            metadata: ["host": "\(settings.hubHost)", "port": "\(settings.httpsPort)"])
+        do throws(LinkFailure) {
+            let link = try wakeUp(asking: settings.dateEndpoint)
+            timing.question = (link, now + ClockDoubt.askTimeMax)
+        } catch {
+            questionFailed(error.problem)
+        }
+    }
+
+    /// One turn of the question.
+    func askForTheDate() {
+        guard let (question, until) = timing.question else { return }
+        question.wait(until: min(until, SystemTime.monotonic + .seconds(1)))
+        var problem: LinkProblem?
+        do throws(LinkFailure) {
+            _ = try question.read(now: SystemTime.monotonic)
+            try question.write(now: SystemTime.monotonic)
+        } catch {
+            problem = error.problem
+        }
+        readMail()
+        if let date = question.date {
+            timing.question = nil
+            clock.learned(date.time, at: date.at, uncertainty: date.uncertainty, from: .hubDate)
+            guard timing.isCorrectedSince else {
+                logger.info("this gateway's clock is right; the hub's refusal has another reason")
+                return
+            }
+            link.retryAtOnce(now: SystemTime.monotonic)
+        } else if let problem {
+            questionFailed(problem)
+        } else if SystemTime.monotonic >= until {
+            questionFailed(question.overdueProblem)
+        }
+    }
+
+    private func questionFailed(_ problem: LinkProblem) {
+        timing.question = nil
+        logger.warning(
+            "the hub's web server did not say what time it is; set the clock, or correct https_port in the configuration",
+            metadata: ["reason": "\(problem.operatorText)"])
+    }
+}
