@@ -1,20 +1,17 @@
 import Crypto
-public import NIOCore
-import NIOSSL
 import Primitives
 
-/// What a client sent behind its own certificate, from the handshake on. Never leaves its event loop.
+/// The certificates that a client showed in its handshake. Never leaves its event loop.
 public final class ClientChain {
-    var above: [NIOSSLCertificate] = []
+    /// In DER, its own first.
+    var certificates: [[UInt8]] = []
 
     public init() {}
 
-    /// What the client of the channel showed; `nil` when it showed nothing. Call it on the channel's loop.
-    public func shown(by channel: any Channel) -> ShownCertificate? {
-        let leaf = try? channel.pipeline.syncOperations.nioSSL_peerCertificate()
-        guard let bytes = try? leaf?.toDERBytes() else { return nil }
-        return ShownCertificate(chain: [bytes] + above.compactMap { try? $0.toDERBytes() })
-    }
+    /// What the client showed; `nil` when it showed nothing.
+    public var shown: ShownCertificate? { certificates.isEmpty ? nil : ShownCertificate(chain: certificates) }
+
+    func forget() { certificates = [] }
 }
 
 /// A client certificate: the handshake proved that the client has its key, and nothing else of it is checked.
