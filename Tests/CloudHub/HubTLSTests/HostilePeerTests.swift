@@ -8,12 +8,12 @@ import Testing
 /// Bytes that no honest peer sends: each ends its own connection with an error, and nothing else.
 @Suite struct HostilePeerTests {
     @Test(arguments: [
-        ("GET / HTTP/1.1\r\n\r\n", "HTTP_REQUEST"), ("\u{10}\u{12}\u{0}\u{4}MQTT\u{4}", "WRONG_VERSION_NUMBER"),
-        (String(repeating: "A", count: 70_000), "WRONG_VERSION_NUMBER"),
+        ("GET / HTTP/1.1\r\n\r\n", 1, "HTTP_REQUEST"), ("\u{10}\u{12}\u{0}\u{4}MQTT\u{4}", 1, "WRONG_VERSION_NUMBER"),
+        ("A", 70_000, "WRONG_VERSION_NUMBER"),
     ])
-    func whatIsNoTLSIsNamed(text: String, reason: String) throws {
+    func whatIsNoTLSIsNamed(text: String, times: Int, reason: String) throws {
         let pair = try TLSPair()
-        pair.give(Array(text.utf8), to: pair.server)
+        pair.give(Array(String(repeating: text, count: times).utf8), to: pair.server)
         #expect(pair.seen.tlsErrors == [.handshakeFailed(reason: reason)])
         #expect(!pair.server.isActive)
     }

@@ -36,7 +36,7 @@ final class TLSPair {
         self.wire = wire
         server.allowRemoteHalfClosure = options.allowsHalfClosure
         let handler = try TLSHandler(Self.context(options.serverProtocols), wire: wire) { [self] in chain = $0 }
-        try server.pipeline.syncOperations.addHandlers([handler, seen])
+        try server.pipeline.syncOperations.addHandlers([HalfSocket(), handler, seen])
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.certificateVerification = .none
         configuration.applicationProtocols = options.clientProtocols
@@ -48,7 +48,7 @@ final class TLSPair {
         }
         let context = try NIOSSLContext(configuration: configuration)
         try client.pipeline.syncOperations.addHandlers([
-            NIOSSLClientHandler(context: context, serverHostname: nil), got,
+            HalfSocket(), NIOSSLClientHandler(context: context, serverHostname: nil), got,
         ])
         let address = try SocketAddress(ipAddress: "127.0.0.1", port: 1)
         server.connect(to: address, promise: nil)
@@ -56,8 +56,10 @@ final class TLSPair {
     }
 
     deinit {
-        _ = try? server.finish(acceptAlreadyClosed: true)
-        _ = try? client.finish(acceptAlreadyClosed: true)
+        for channel in [server, client] where channel.isActive {
+            channel.close(promise: nil)
+            channel.embeddedEventLoop.advanceTime(by: .seconds(10))
+        }
     }
 
     /// What one end wrote and the other has not read.
@@ -72,10 +74,24 @@ final class TLSPair {
         while true {
             let up = try Self.written(by: client)
             let down = try Self.written(by: server)
-            if up.isEmpty && down.isEmpty { return }
+            if up.isEmpty && down.isEmpty { return settle() }
             give(up, to: server, piece)
             give(down, to: client, piece)
         }
+    }
+
+    /// Does what the loops have been told to do.
+    func settle() {
+        server.embeddedEventLoop.run()
+        client.embeddedEventLoop.run()
+    }
+
+    /// What became of something by now; `nil` when nothing did.
+    func outcome(_ future: EventLoopFuture<Void>) -> Result<Void, any Error>? {
+        settle()
+        var outcome: Result<Void, any Error>?
+        future.assumeIsolated().whenComplete { outcome = $0 }
+        return outcome
     }
 
     func give(_ bytes: [UInt8], to channel: EmbeddedChannel, _ piece: Int = .max) {
@@ -85,12 +101,26 @@ final class TLSPair {
             channel.pipeline.fireChannelReadComplete()
             rest = rest.dropFirst(piece)
         }
+        channel.embeddedEventLoop.run()
     }
 
     static func opened(_ options: Options = Options(), wire: TLSWire = TLSWire()) throws -> TLSPair {
         let pair = try TLSPair(options, wire: wire)
         try pair.carry()
         return pair
+    }
+}
+
+/// A socket whose directions are closed one by one, which an `EmbeddedChannel` cannot.
+private final class HalfSocket: ChannelOutboundHandler {
+    typealias OutboundIn = ByteBuffer
+
+    func close(context: ChannelHandlerContext, mode: CloseMode, promise: EventLoopPromise<Void>?) {
+        if mode == .output {
+            promise?.succeed()
+        } else {
+            context.close(mode: mode, promise: promise)
+        }
     }
 }
 
