@@ -27,18 +27,21 @@ public final class TLSHandler: ChannelDuplexHandler {
     }
 
     private let connection: TLSConnection
-    private let opened: ([[UInt8]]) -> Void
+    private let showed: (_ chain: [[UInt8]], _ isProven: Bool) -> Void
     private var state = State.handshaking
     private static let farewellTimeout = TimeAmount.seconds(5)
 
     /// - Parameters:
     ///   - wire: the one of the channel's loop.
-    ///   - opened: called once after the handshake and before its event, with the peer's certificate and what it sent
-    ///     behind it, in DER; empty when it showed none.
+    ///   - showed: called once when the handshake is done or has failed, before its event or error, with the peer's
+    ///     certificate and what it sent behind it, in DER. It is proven that the peer has the key when the handshake is
+    ///     done; the chain is empty when the peer sent none.
     /// - Throws: `TLSError.unusable` when there is no memory for it.
-    public init(_ context: TLSServerContext, wire: TLSWire, opened: @escaping ([[UInt8]]) -> Void) throws(TLSError) {
+    public init(
+        _ context: TLSServerContext, wire: TLSWire, showed: @escaping (_ chain: [[UInt8]], _ isProven: Bool) -> Void
+    ) throws(TLSError) {
         connection = try TLSConnection(context, wire: wire)
-        self.opened = opened
+        self.showed = showed
     }
 
     // MARK: - In
@@ -58,7 +61,7 @@ public final class TLSHandler: ChannelDuplexHandler {
 
     private func open(_ context: ChannelHandlerContext) {
         state = .open
-        opened(connection.peerChain)
+        showed(connection.peerChain, true)
         context.fireUserInboundEventTriggered(
             TLSUserEvent.handshakeCompleted(negotiatedProtocol: connection.negotiatedProtocol))
     }
@@ -183,7 +186,7 @@ public final class TLSHandler: ChannelDuplexHandler {
             promise?.succeed()
             return
         }
-        _ = end()
+        if case .handshaking = end() { showed(connection.peerChain, false) }
         flushOutput(context)
         if let error { context.fireErrorCaught(error) }
         context.close(promise: promise)

@@ -1,15 +1,31 @@
 import Crypto
 import Primitives
 
-/// The certificates that a client showed in its handshake. Never leaves its event loop.
+/// The certificates that a client sent in its handshake. Never leaves its event loop.
 public final class ClientChain {
-    /// In DER, its own first.
-    var certificates: [[UInt8]] = []
+    /// In DER, its own first; empty when it sent none.
+    private var certificates: [[UInt8]] = []
+    private var isProven = false
 
     public init() {}
 
-    /// What the client showed; `nil` when it showed nothing.
-    public var shown: ShownCertificate? { certificates.isEmpty ? nil : ShownCertificate(chain: certificates) }
+    /// - Parameter isProven: the handshake is done, so the client has the key of its certificate.
+    func sent(_ certificates: [[UInt8]], isProven: Bool) {
+        self.certificates = certificates
+        self.isProven = isProven
+    }
+
+    /// What the client showed and proved; `nil` when it showed nothing.
+    public var shown: ShownCertificate? {
+        isProven && !certificates.isEmpty ? ShownCertificate(chain: certificates) : nil
+    }
+
+    /// The client's own certificate in DER, if the handshake failed after it came. Nothing of it is proven.
+    func takeUnproven() -> [UInt8]? {
+        guard !isProven else { return nil }
+        defer { forget() }
+        return certificates.first
+    }
 
     func forget() { certificates = [] }
 }

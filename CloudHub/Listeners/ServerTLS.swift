@@ -39,11 +39,11 @@ public final class ServerTLS: Sendable {
     /// What a new connection begins with.
     ///
     /// - Parameters:
-    ///   - chain: takes what the client shows.
+    ///   - chain: takes what the client sends.
     ///   - wire: the one of the connection's loop.
     public func makeHandler(for port: Port, _ chain: ClientChain, wire: TLSWire) throws -> TLSHandler {
         let context = current.withLock { port == .mqtt ? $0.mqtt : $0.web }
-        return try TLSHandler(context, wire: wire) { chain.certificates = $0 }
+        return try TLSHandler(context, wire: wire) { chain.sent($0, isProven: $1) }
     }
 
     private static func contexts(_ identity: TLSIdentity) throws -> Contexts {

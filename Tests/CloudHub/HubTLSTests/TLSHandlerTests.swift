@@ -64,6 +64,7 @@ import Testing
         options.clientChain = Array(repeating: certificate, count: count)
         let pair = try TLSPair.opened(options)
         #expect(pair.chain == Array(repeating: try certificate.toDERBytes(), count: count))
+        #expect(pair.isProven)
     }
 
     @Test func connectionsOfOneLoopDoNotMixTheirBytes() throws {

@@ -12,6 +12,7 @@ final class TLSPair {
     let seen = Recorder()
     let got = Recorder()
     private(set) var chain: [[UInt8]]?
+    private(set) var isProven = false
 
     static let folder = URL(fileURLWithPath: #filePath).deletingLastPathComponent().deletingLastPathComponent()
         .deletingLastPathComponent().appendingPathComponent("Golden/tls").path
@@ -35,7 +36,9 @@ final class TLSPair {
     init(_ options: Options = Options(), wire: TLSWire = TLSWire()) throws {
         self.wire = wire
         server.allowRemoteHalfClosure = options.allowsHalfClosure
-        let handler = try TLSHandler(Self.context(options.serverProtocols), wire: wire) { [self] in chain = $0 }
+        let handler = try TLSHandler(Self.context(options.serverProtocols), wire: wire) { [self] in
+            (chain, isProven) = ($0, $1)
+        }
         try server.pipeline.syncOperations.addHandlers([HalfSocket(), handler, seen])
         var configuration = TLSConfiguration.makeClientConfiguration()
         configuration.certificateVerification = .none
