@@ -78,6 +78,10 @@ public final class FileUploads: Sendable {
                 "blobName has to have 1 to \(BlobName.lengthMax - device.text.utf8.count - 1) characters, none of them "
                     + "a control character or a backslash, and no part that is empty, '.' or '..'")
         }
+        guard target.blobs?.fits(blob) ?? true else {
+            throw HubError(
+                .argumentInvalid, "blobName is too long for the store behind this hub, which takes names of 1024 bytes")
+        }
         guard target.blobs?.hasRoom() ?? true else {
             throw HubError(
                 .iotHubQuotaExceeded,

@@ -54,6 +54,9 @@ public struct TelemetryIntake: Sendable {
         return false
     }
 
+    /// What a batch may name as its content encoding, the best first.
+    public var batchEncodings: [String] { [Batch.contentEncoding] }
+
     // Inside the content type, of characters that are never percent-encoded.
     private static let marker = Array("vnd.fieldline.batch".utf8)
 

@@ -1,3 +1,4 @@
+import AsyncHTTPClient
 import BlobStore
 import Certificates
 import FileUpload
@@ -5,8 +6,11 @@ import HubClock
 import HubConfig
 import HubContract
 import Logging
+import NIOCore
+import NIOSSL
 import Primitives
 import Registry
+import S3Store
 import SQLiteHubStore
 
 /// Makes what file upload needs, from the configuration.
@@ -14,8 +18,12 @@ struct HubFiles: Sendable {
     let uploads: FileUploads
     /// The hub's own endpoint; `nil` with a store elsewhere.
     let endpoint: BlobEndpoint?
+    /// Of the store behind the endpoint.
+    private let client: HTTPClient?
 
-    static func make(_ settings: ServeSettings, stores: HubStores) async throws -> HubFiles {
+    static func make(
+        _ settings: ServeSettings, stores: HubStores, group: any EventLoopGroup
+    ) async throws -> HubFiles {
         let config = settings.config.files
         var limits = FileUploads.Limits()
         limits.lifetime = config.lifetime
@@ -26,12 +34,13 @@ struct HubFiles: Sendable {
                 account: azure.account, container: azure.container, key: try key(settings, azure.keyFile))
             let target = UploadTarget(host: azure.host, container: azure.container, access: access, blobs: nil)
             let uploads = FileUploads(target: target, store: store, limits: limits, clock: SystemTime.wall)
-            return HubFiles(uploads: uploads, endpoint: nil)
+            return HubFiles(uploads: uploads, endpoint: nil, client: nil)
         }
         let index = SQLiteBlobIndex(stores.database)
+        let bucket = try config.s3.map { try makeBucket(settings, $0, group) }
         let blobs = try await Blobs(
             path: settings.directory.files, index: index, limits: blobLimits(config), names: FolderSafety.names,
-            clock: SystemTime.wall)
+            store: bucket?.bucket, clock: SystemTime.wall)
         let access = try await access(index)
         let registry = stores.registry
         let endpoint = BlobEndpoint(blobs, access: access) { blob in
@@ -39,7 +48,41 @@ struct HubFiles: Sendable {
         }
         let target = UploadTarget(host: nil, container: BlobEndpoint.container, access: access, blobs: blobs)
         let uploads = FileUploads(target: target, store: store, limits: limits, clock: SystemTime.wall)
-        return HubFiles(uploads: uploads, endpoint: endpoint)
+        return HubFiles(uploads: uploads, endpoint: endpoint, client: bucket?.client)
+    }
+
+    func close() async { try? await client?.shutdown() }
+
+    /// A bucket, and the client that it is reached by.
+    private static func makeBucket(
+        _ settings: ServeSettings, _ config: HubConfig.S3Container, _ group: any EventLoopGroup
+    ) throws -> (bucket: S3Bucket, client: HTTPClient) {
+        var http = S3Bucket.httpConfiguration
+        if let file = config.caFile {
+            var tls = TLSConfiguration.makeClientConfiguration()
+            do {
+                tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(file))
+            } catch {
+                throw CommandFailure.failed(
+                    "the file \(file) (files.s3.ca_file) holds no certificates that can be read; check its path, its "
+                        + "permissions, and that it is PEM text")
+            }
+            http.tlsConfiguration = tls
+        }
+        let lines = try settings.secretLines(in: config.keyFile, key: "files.s3.key_file")
+        guard lines.count >= 2, let id = String(validating: lines[0].bytes, as: UTF8.self), !id.isEmpty,
+            !lines[1].bytes.isEmpty
+        else {
+            throw CommandFailure.failed(
+                "the file \(config.keyFile) (files.s3.key_file) does not hold two lines; put the access key into the "
+                    + "first and the secret into the second")
+        }
+        let location = S3Location(
+            endpoint: config.endpoint, region: config.region, bucket: config.bucket, prefix: config.prefix,
+            addressing: config.isVirtualHost ? .virtualHost : .path)
+        let client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: http)
+        let key = S3Key(id: id, secret: lines[1])
+        return (S3Bucket(location, key: key, http: client, clock: SystemTime.wall), client)
     }
 
     /// The signatures of the hub's own endpoint.
@@ -53,7 +96,8 @@ struct HubFiles: Sendable {
         limits.quota = Int64(config.quota.bytes)
         limits.blobBytesMax = Int64(config.fileBytesMax.bytes)
         limits.retentionAge = config.retentionAge
-        limits.stagedAge = config.lifetime
+        // What is on its way to a store when its signature ends may arrive.
+        limits.stagedAge = config.s3 == nil ? config.lifetime : config.lifetime * 2
         limits.writeTimeMax = config.lifetime
         return limits
     }

@@ -3,13 +3,12 @@
 import base64
 import json
 import time
-import urllib.error
-import urllib.request
 
 import pytest
 
-from clients import ACCEPTED, HubUnderTest, PUBLISH, RawDevice, same, trusting, wait_line
-from sas import device_token, service_token
+from clients import ACCEPTED, PUBLISH, RawDevice, same, wait_line
+from sas import service_token
+from services import HTTPSHub
 from stage import Stage, wait_until
 
 INSTANT = r"<\d{4}-\d\d-\d\dT[\d:.]+Z>"
@@ -23,29 +22,6 @@ device_cloud_to_device = "2/h"
 device_methods = "1/h"
 hub_registry = "5/h"
 """
-
-
-class HTTPSHub(HubUnderTest):
-    def says(self, *arguments):
-        return self.stage.hub_command(*arguments, data=self.process.data).rstrip("\n")
-
-    def token(self, name):
-        return device_token(self.stage.device_string(name, data=self.process.data))
-
-    def call(self, method, path, token=None, body=None, headers=None):
-        """Status, headers, body."""
-        separator = "&" if "?" in path else "?"
-        request = urllib.request.Request(
-            f"https://localhost:{self.process.https}{path}{separator}api-version=2020-03-13", body, method=method,
-            headers={**({"Authorization": token} if token else {}), **(headers or {})})
-        try:
-            with urllib.request.urlopen(request, timeout=20, context=trusting(self.process)) as answer:
-                return answer.status, answer.headers, answer.read()
-        except urllib.error.HTTPError as error:
-            return error.code, error.headers, error.read()
-
-    def device_events(self, *arguments):
-        return [json.loads(line) for line in self.says("device", "events", *arguments, "--json").splitlines()]
 
 
 @pytest.fixture(scope="module")
@@ -199,6 +175,7 @@ def test_somebody_who_is_not_registered_is_found_too(hub):
     event, = hub.device_events("nobody")
     same(event.pop("time"), INSTANT)
     assert event == {"device": "nobody", "kind": "refused", "times": 1, "address": "127.0.0.1",
+                     "proven": False,
                      "reason": "device nobody is not registered; create it with 'cloud-hub device create'"}
 
 

@@ -4,6 +4,7 @@ import Control
 import Devices
 import EventLog
 import Faults
+import Gaps
 import HubContract
 import JSON
 import Journal
@@ -11,6 +12,7 @@ import LiveState
 import Primitives
 import Registry
 import SQLiteHubStore
+import Trace
 import WebUI
 
 /// What the command line may ask, answered by a running hub through its socket or by the command line itself on the
@@ -31,6 +33,8 @@ struct Verbs: Sendable {
         let log: any EventLog
         let live: LiveState
         let faults: any FaultStore
+        let gaps: GapKeeper
+        let tracer: Tracer
         let pages: WebPages
         /// `nil` with a store elsewhere.
         let blobs: Blobs?
@@ -70,6 +74,8 @@ struct Verbs: Sendable {
             case "fault.list": return .done(try await listFaults(request))
             case "fault.dead-letters": return .done(try await listDeadLetters(request))
             case "fault.retry": return .done(try await retryDeadLetters(request))
+            case "device.gaps": return .done(try listGaps(request))
+            case "trace": return .done(try await traceRecord(request))
             case "rule.list": return .done(try hub(request).rules)
             case "backup": return .done(try await backup(request))
             default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)
