@@ -102,7 +102,9 @@ let package = Package(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Signals", "EdgeAgent/Signals", ["Primitives", "Telemetry", "Expressions", "Rules"]),
-        room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
+        room(
+            "Pipeline", "EdgeAgent/Pipeline",
+            ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
@@ -118,7 +120,10 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
+            [
+                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "LocalMQTT", "ModbusDriver",
+                "ConfigText",
+            ]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -126,7 +131,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "Outbox", "EdgeStore", "Connectivity",
+                "HubTransport",
                 "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -281,7 +287,7 @@ let package = Package(
             ]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
-            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+            ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
@@ -291,7 +297,7 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "Signals"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",

@@ -8,6 +8,7 @@ import ModbusDriver
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Uplink
 
@@ -131,7 +132,10 @@ private struct Parts {
                 }
             },
             stored: { uplink.recordsStored() })
-        pipeline = Pipeline(rules: config.rules, epoch: store.epoch, sha1: { GatewayCrypto.sha1($0) })
+        pipeline = Pipeline(
+            rules: config.rules, epoch: store.epoch,
+            signals: Signals(settings: config.signals, stateInterval: config.signalStateInterval),
+            sha1: { GatewayCrypto.sha1($0) })
     }
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.

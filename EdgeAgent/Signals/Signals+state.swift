@@ -35,6 +35,7 @@ extension Signals {
     ///
     /// - Parameter rows: bytes by key, of `rowKeys`.
     public mutating func begin(rows: [String: [UInt8]], at now: SignalTime, _ output: inout SignalOutput) {
+        restoreContext(rows[Self.contextKey] ?? [], now)
         guard let bytes = rows[Self.indexKey], !bytes.isEmpty else { return }
         guard let keys = Self.keys(bytes) else {
             output.notices.append(.stateUnreadable("the signals"))
@@ -59,7 +60,6 @@ extension Signals {
             cells[place].value.isStored = true
             note(place, isGivenOut: true, now)
         }
-        restoreContext(rows[Self.contextKey] ?? [], now)
     }
 
     private mutating func armRestored(_ place: Int, _ chosen: Int, _ now: SignalTime) {

@@ -124,6 +124,8 @@ struct Window: Sendable {
     /// Of the last pane; meaningless while there is none.
     private(set) var end = MonotonicInstant(nanoseconds: 0)
     private(set) var endWall = WallInstant(milliseconds: 0)
+    /// Its end came while the gateway was away.
+    private var endedMeanwhile = false
 
     var isOpen: Bool { !panes.isEmpty }
 
@@ -187,12 +189,14 @@ struct Window: Sendable {
     }
 
     private mutating func setEnd(atWall milliseconds: Int64, _ now: SignalTime) {
+        endedMeanwhile = false
         endWall = WallInstant(milliseconds: milliseconds)
         end = now.monotonic + (endWall - now.wall)
     }
 
     /// The planned time, unless the clock has jumped since: then what the end is by the clock of now.
     private func endTime(_ now: SignalTime, _ settings: WindowSettings) -> WallInstant {
+        if endedMeanwhile { return endWall }
         let measured = now.wall(at: end)
         let difference = (measured.milliseconds - endWall.milliseconds).magnitude
         return difference <= 1000 ? endWall : measured
@@ -228,6 +232,7 @@ struct Window: Sendable {
         let rest = endWall - now.wall
         // Over, or by a clock that knows nothing: it ends now, and its results carry the end that was planned.
         let isRunning = rest > .zero && rest <= settings.every + settings.every / 2
+        endedMeanwhile = !isRunning
         end = isRunning ? now.monotonic + rest : now.monotonic
     }
 }

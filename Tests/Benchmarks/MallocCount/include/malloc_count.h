@@ -1,0 +1,4 @@
+#pragma once
+
+/// Calls of malloc, calloc and realloc in the whole program so far.
+unsigned long malloc_count(void);
