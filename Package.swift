@@ -84,8 +84,10 @@ let package = Package(
         room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
+        .target(name: "CZstd", path: "Protocol/CZstd"),
+        room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -154,7 +156,7 @@ let package = Package(
             ]),
         room(
             "Ingest", "CloudHub/Ingest",
-            ["Primitives", "JSON", "Telemetry", "HubContract", "EventLog", "Registry", nioCore, logging]),
+            ["Primitives", "JSON", "Telemetry", "Compression", "HubContract", "EventLog", "Registry", nioCore, logging]),
         room(
             "Listeners", "CloudHub/Listeners",
             [
@@ -242,13 +244,15 @@ let package = Package(
             "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        tests("Compression", "Tests/Protocol/CompressionTests", ["Compression", "Telemetry", "Primitives"]),
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "HubClock", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Expressions", "Telemetry", "JSON",
+                "Primitives",
                 logging,
             ]),
         tests(
@@ -265,7 +269,7 @@ let package = Package(
             ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
-        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests(
             "Signals", "Tests/EdgeAgent/SignalsTests",
             ["Signals", "Expressions", "Telemetry", "Primitives"]),
@@ -352,6 +356,11 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        .target(name: "MallocCount", path: "Tests/Benchmarks/MallocCount"),
+        program(
+            "signal-bench", "Tests/Benchmarks/SignalBench",
+            ["Pipeline", "Signals", "Expressions", "Telemetry", "Primitives", "MallocCount"]),
+        program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
         tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",

@@ -39,7 +39,7 @@ enum SignalSection {
         settings.contextMax = section.integer("context_max", default: settings.contextMax, in: 1...6000)
         settings.priority = section.choice(
             "priority", default: settings.priority, ["low": .low, "normal": .normal, "high": .high])
-        if section.has("time_to_live") {
+        if section.take("time_to_live") != nil {
             settings.timeToLive = section.duration(
                 "time_to_live", default: day, in: .seconds(1) ... .seconds(31_536_000))
         }

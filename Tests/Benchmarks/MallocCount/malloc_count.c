@@ -1,5 +1,6 @@
 #include "malloc_count.h"
 
+#include <malloc.h>
 #include <stdatomic.h>
 #include <stddef.h>
 
@@ -11,6 +12,8 @@ extern void *__libc_realloc(void *, size_t);
 static atomic_ulong count;
 
 unsigned long malloc_count(void) { return atomic_load_explicit(&count, memory_order_relaxed); }
+
+unsigned long heap_bytes(void) { return mallinfo2().uordblks; }
 
 void *malloc(size_t size) {
     atomic_fetch_add_explicit(&count, 1, memory_order_relaxed);

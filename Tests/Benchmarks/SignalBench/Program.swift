@@ -90,12 +90,16 @@ struct Program {
         let before = malloc_count()
         let start = nanoseconds()
         while nanoseconds() - start < Int64(seconds * 1e9) {
-            for _ in 0..<10_000 { sum += inputs.withUnsafeBufferPointer { given in expression.number { given[$0] } ?? 0 } }
+            for _ in 0..<10_000 {
+                sum += inputs.withUnsafeBufferPointer { given in expression.number { given[$0] } ?? 0 }
+            }
             count += 10_000
         }
         let nanosecondsEach = Double(nanoseconds() - start) / Double(count)
         let mallocs = Double(malloc_count() - before) / Double(count)
-        print("expression \(padded(text, 44)) \(rounded(nanosecondsEach)) ns  \(rounded(mallocs)) mallocs  (sum \(sum > 0))")
+        print(
+            "expression \(padded(text, 44)) \(rounded(nanosecondsEach)) ns  \(rounded(mallocs)) mallocs  (sum \(sum > 0))"
+        )
         return mallocs
     }
 
@@ -115,8 +119,8 @@ struct Program {
             }
         }
         var pipeline = Pipeline(
-            rules: [], epoch: Epoch(value: 1), signals: Signals(settings: settings),
-            sha1: { _ in Array(repeating: 0, count: 20) })
+            rules: [], epoch: Epoch(value: 1), sha1: { _ in Array(repeating: 0, count: 20) })
+        pipeline.signals = Signals(settings: settings)
         let bytesBefore = heapBytes()
         var second: Int64 = 0
         var readings = 0
@@ -151,7 +155,7 @@ struct Program {
         return Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec)
     }
 
-    private static func heapBytes() -> Int { Int(mallinfo2().uordblks) }
+    private static func heapBytes() -> Int { Int(heap_bytes()) }
 
     private static func rounded(_ value: Double) -> String { padded("\((value * 100).rounded() / 100)", 8) }
 

@@ -13,9 +13,10 @@ struct SignalPipelineTests {
 
     private func pipeline(_ settings: [SignalSettings], when: String, metric: String = "t") throws -> Pipeline {
         let rule = try Rule(name: "warm", metric: metric, condition: try Condition(parsing: when))
-        return Pipeline(
-            rules: [EdgeRule(rule: rule)], epoch: Epoch(value: 0x1234), signals: Signals(settings: settings),
-            sha1: { _ in Array(repeating: 7, count: 20) })
+        var pipeline = Pipeline(
+            rules: [EdgeRule(rule: rule)], epoch: Epoch(value: 0x1234), sha1: { _ in Array(repeating: 7, count: 20) })
+        pipeline.signals = Signals(settings: settings)
+        return pipeline
     }
 
     private func time(_ second: Int64) -> PipelineTime {
