@@ -188,7 +188,7 @@ let package = Package(
             "FileUpload", "CloudHub/FileUpload",
             [
                 "Primitives", "JSON", "HubContract", "DeviceAPI", "Throttles", "BlobStore", hummingbird, httpTypes,
-                nioCore, logging,
+                httpClient, nioCore, nioHTTP1, logging,
             ]),
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
