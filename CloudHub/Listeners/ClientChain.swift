@@ -27,6 +27,7 @@ public final class ClientChain {
         return certificates.first
     }
 
+    /// Nobody will ask any more.
     func forget() { certificates = [] }
 }
 
