@@ -21,10 +21,6 @@ public final class S3Bucket: Sendable {
 
     /// The parts of one multipart upload.
     public static let partsMax = 10_000
-    /// Every part but the last has at least as much. Unit: bytes.
-    public static let partBytesMin: Int64 = 5 << 20
-    /// One part, or one object that is put at once. Unit: bytes.
-    public static let partBytesMax: Int64 = 5 << 30
 
     public let location: S3Location
     private let signature: SignatureV4
@@ -80,7 +76,12 @@ public final class S3Bucket: Sendable {
         if let range { call.headers["range"] = "bytes=\(range.lowerBound)-\(range.upperBound - 1)" }
         return try await repeated(call) { () async throws(S3Error) in
             let response = try await self.send(call, S3Body.none)
-            guard response.status.code == 200 || response.status.code == 206 else {
+            let status = Int(response.status.code)
+            guard status == (range == nil ? 200 : 206) else {
+                // A whole object in place of a range would be taken for the range.
+                guard status != 200 else {
+                    throw S3Error(.unreadable("a range was answered with 200"), doing: call.doing, which: key)
+                }
                 throw self.error(call, try await self.collected(response, call))
             }
             return S3Content(body: response.body)
@@ -153,8 +154,8 @@ public final class S3Bucket: Sendable {
 
     /// Tries what the hub needs of the store: puts a small object, reads it and deletes it.
     public func check() async throws(S3Error) {
-        var random = SystemRandomNumberGenerator()
-        let key = ".cloud-hub-check-\(UniqueID.random(using: &random))"
+        // One name for all times: with a key that may not delete, no more than one object is left behind.
+        let key = ".cloud-hub-check"
         try await put(key, S3Body(text: "cloud-hub looks whether it may write here"))
         do {
             for try await _ in try await read(key) {}
