@@ -25,6 +25,8 @@ public final class S3Bucket: Sendable {
     public let location: S3Location
     private let signature: SignatureV4
     private let http: HTTPClient
+    /// That of all connections: bodies are read no faster than it sends them.
+    private let loop: any EventLoop
     private let limits: Limits
     private let clock: @Sendable () -> WallInstant
     private let logger: Logger
@@ -42,7 +44,7 @@ public final class S3Bucket: Sendable {
     }
 
     /// - Parameters:
-    ///   - http: made with `httpConfiguration`.
+    ///   - http: made with `httpConfiguration`, and on one event loop.
     ///   - clock: stands in the signatures.
     public init(
         _ location: S3Location, key: S3Key, http: HTTPClient, limits: Limits = Limits(),
@@ -51,6 +53,7 @@ public final class S3Bucket: Sendable {
         self.location = location
         signature = SignatureV4(id: key.id, secret: key.secret, region: location.region)
         self.http = http
+        loop = http.eventLoopGroup.any()
         self.limits = limits
         self.clock = clock
         logger = Logger(label: "s3")
@@ -228,7 +231,7 @@ public final class S3Bucket: Sendable {
         var request = HTTPClientRequest(url: "\(scheme)://\(location.host)\(unsigned.path)\(query)")
         request.method = call.method
         for (name, value) in signature.signed(unsigned, at: clock()) { request.headers.add(name: name, value: value) }
-        if let chunks = body.chunks { request.body = .stream(chunks, length: .known(body.bytes)) }
+        if let chunks = body.chunks { request.body = .stream(PacedChunks(chunks, loop), length: .known(body.bytes)) }
         let time = limits.answerTimeMax + .seconds(body.bytes >> 15)
         do {
             return try await http.execute(request, timeout: TimeAmount(time))
