@@ -76,8 +76,8 @@ extension MQTTConnection {
                 "its client id '\(connect.clientID.prefix(256))' is not the identity of its user name, "
                     + "'\(userName.identity)'; make both the same")
         }
-        defer { clientChain.above = [] }
-        guard connect.password == nil, let shown = context.flatMap({ clientChain.shown(by: $0.channel) }) else {
+        defer { clientChain.forget() }
+        guard connect.password == nil, let shown = clientChain.shown else {
             return ConnectRequest(userName: userName, password: connect.password)
         }
         return ConnectRequest(
