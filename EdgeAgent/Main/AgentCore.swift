@@ -183,7 +183,7 @@ final class AgentCore: ReadingSink {
     /// What the pipeline wants to find again after a clean stop.
     private func keepLast(_ pipeline: inout Pipeline) {
         do throws(OutboxError) {
-            var turn = CoreTurn(firstSequence: try store.status().nextSequence)
+            var turn = CoreTurn(clock, firstSequence: try store.status().nextSequence)
             turn.add(pipeline.stop(at: turn.now, firstSequence: turn.nextSequence))
             if case .refused(let error) = finish(turn, marks: []) {
                 logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
