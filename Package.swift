@@ -86,6 +86,7 @@ let package = Package(
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
+        library("CZstd", "EdgeAgent/CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
@@ -100,7 +101,7 @@ let package = Package(
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
-        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
+        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite", "CZstd"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
         room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
         room(

@@ -99,6 +99,6 @@ def kept(path):
     """How many records wait in the outbox."""
     store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return store.execute("SELECT total(count) FROM row").fetchone()[0]
+        return store.execute("SELECT record_count FROM state").fetchone()[0]
     finally:
         store.close()
