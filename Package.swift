@@ -326,6 +326,9 @@ let package = Package(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
         program(
+            "outbox-bench", "Tests/Benchmarks/OutboxBench",
+            ["Primitives", "Telemetry", "Outbox", "EdgeStore", "Connectivity"]),
+        program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
         tests(
