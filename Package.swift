@@ -31,6 +31,8 @@ let nioPosix = Target.Dependency.product(name: "NIOPosix", package: "swift-nio")
 let nioHTTP1 = Target.Dependency.product(name: "NIOHTTP1", package: "swift-nio")
 let nioEmbedded = Target.Dependency.product(name: "NIOEmbedded", package: "swift-nio")
 let nioTLS = Target.Dependency.product(name: "NIOTLS", package: "swift-nio")
+let nioHTTPTypes = Target.Dependency.product(name: "NIOHTTPTypes", package: "swift-nio-extras")
+let nioHTTPTypesHTTP1 = Target.Dependency.product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras")
 let nioSSL = Target.Dependency.product(name: "NIOSSL", package: "swift-nio-ssl")
 let logging = Target.Dependency.product(name: "Logging", package: "swift-log")
 let argumentParser = Target.Dependency.product(name: "ArgumentParser", package: "swift-argument-parser")
@@ -56,6 +58,7 @@ let package = Package(
     ],
     dependencies: [
         .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.0"),
+        .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.34.1"),
         .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.0"),
         .package(url: "https://github.com/apple/swift-log.git", from: "1.14.0"),
         .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.0"),
@@ -81,12 +84,13 @@ let package = Package(
         room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
+        .target(name: "CZstd", path: "Protocol/CZstd"),
+        room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
-        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "ConfigText"]),
+        room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
-        library("CZstd", "EdgeAgent/CZstd", pkgConfig: "libzstd", apt: "libzstd-dev"),
         library("COpenSSL", "EdgeAgent/COpenSSL", pkgConfig: "openssl", apt: "libssl-dev"),
         library("CMosquitto", "EdgeAgent/Southbound/CMosquitto", pkgConfig: "libmosquitto", apt: "libmosquitto-dev"),
         library("CModbus", "EdgeAgent/Southbound/CModbus", pkgConfig: "libmodbus", apt: "libmodbus-dev"),
@@ -101,7 +105,7 @@ let package = Package(
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
-        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite", "CZstd"]),
+        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Compression", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
         room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
         room(
@@ -145,7 +149,7 @@ let package = Package(
             ]),
         room(
             "Ingest", "CloudHub/Ingest",
-            ["Primitives", "JSON", "Telemetry", "HubContract", "EventLog", "Registry", nioCore, logging]),
+            ["Primitives", "JSON", "Telemetry", "Compression", "HubContract", "EventLog", "Registry", nioCore, logging]),
         room(
             "Listeners", "CloudHub/Listeners",
             [
@@ -155,7 +159,8 @@ let package = Package(
         room(
             "WebListener", "CloudHub/WebListener",
             [
-                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1, nioTLS,
+                "Primitives", "WebSocketCodec", "Listeners", hummingbird, hummingbirdCore, nioCore, nioHTTP1,
+                nioHTTPTypes, nioHTTPTypesHTTP1, nioTLS,
                 crypto, logging,
             ]),
         room(
@@ -168,14 +173,15 @@ let package = Package(
                 "Journal",
                 hummingbird, httpTypes, nioCore, logging,
             ]),
+        room("S3Store", "CloudHub/S3Store", ["Primitives", httpClient, nioCore, nioHTTP1, crypto, logging]),
         room(
             "BlobStore", "CloudHub/BlobStore",
-            ["Primitives", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
+            ["Primitives", "S3Store", hummingbird, httpTypes, crypto, nioCore, nioPosix, logging]),
         room(
             "FileUpload", "CloudHub/FileUpload",
             [
                 "Primitives", "JSON", "HubContract", "DeviceAPI", "Throttles", "BlobStore", hummingbird, httpTypes,
-                nioCore, logging,
+                httpClient, nioCore, nioHTTP1, logging,
             ]),
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
@@ -201,15 +207,19 @@ let package = Package(
             ["Primitives", hummingbird, httpTypes, mustache, nioCore, logging]),
         room("Control", "CloudHub/Control", ["JSON", nioCore, nioPosix, logging]),
         room("LiveState", "CloudHub/LiveState", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Gaps", "CloudHub/Gaps", ["Primitives", "JSON", "Telemetry", "EventLog", logging]),
+        room("Trace", "CloudHub/Trace", ["Primitives", "Telemetry", "EventLog", "Faults"]),
         room("Health", "CloudHub/Health", [hummingbird, nioCore]),
         program(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
-                "Faults", "SQLiteHubStore", "CRM", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
                 "ServiceAPI",
-                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Health", "Control", nioCore, nioPosix,
+                "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
+                nioCore,
+                nioPosix,
                 nioSSL,
                 hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
@@ -227,13 +237,15 @@ let package = Package(
             "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        tests("Compression", "Tests/Protocol/CompressionTests", ["Compression", "Telemetry", "Primitives"]),
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "HubClock", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),
         tests(
             "Faults", "Tests/CloudHub/FaultsTests",
             [
-                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Telemetry", "JSON", "Primitives",
+                "Faults", "SQLiteHubStore", "DeskTestKit", "EventLog", "Rules", "Expressions", "Telemetry", "JSON",
+                "Primitives",
                 logging,
             ]),
         tests(
@@ -242,9 +254,15 @@ let package = Package(
                 "CRM", "Faults", "SQLiteHubStore", "ServiceDesk", "DeskTestKit", "Telemetry", "JSON", "Primitives",
                 httpClient, logging,
             ]),
+        tests(
+            "Gaps", "Tests/CloudHub/GapsTests",
+            ["Gaps", "EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", logging]),
+        tests(
+            "Trace", "Tests/CloudHub/TraceTests",
+            ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
-        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Telemetry", "JSON", "Primitives"]),
+        tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
@@ -277,7 +295,7 @@ let package = Package(
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
-            ["Primitives", "HubContract", "Registry", "SQLiteHubStore"]),
+            ["Primitives", "HubContract", "Telemetry", "Registry", "EventLog", "SQLiteHubStore", nioCore, logging]),
         tests(
             "Registry", "Tests/CloudHub/RegistryTests",
             ["Registry", "SQLiteHubStore", "HubTestSupport", "HubContract", "Primitives"]),
@@ -331,6 +349,8 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
+        tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(
             "BlobStore", "Tests/CloudHub/BlobStoreTests",
             [

@@ -61,6 +61,12 @@ extension Certificate {
     ]
 }
 
+/// What a certificate says of whom it was made for, for people: nothing of it is checked.
+public enum CertificateName {
+    /// The common name in a certificate; `nil` when there is none, or the bytes are no certificate.
+    public static func common(inDER bytes: [UInt8]) -> String? { Certificate(der: bytes)?.commonName }
+}
+
 /// An authority by the digest of its name and key: 32 bytes.
 struct SignerID: Hashable, Sendable {
     let digest: [UInt8]

@@ -38,29 +38,21 @@ extension BlobEndpoint {
     }
 
     /// Bytes of a blob, read as the peer takes them.
-    func body(of blob: StoredBlob, _ range: Range<Int64>) -> ResponseBody {
+    func body(of blob: StoredBlob, _ range: Range<Int64>) async throws(BlobError) -> ResponseBody {
         guard !range.isEmpty else { return ResponseBody() }
-        let folder = blobs.folder
-        return ResponseBody(contentLength: Int(range.upperBound - range.lowerBound)) { writer in
-            var start: Int64 = 0
-            for part in blob.parts {
-                let wanted = range.clamped(to: start..<start + part.bytes)
-                defer { start += part.bytes }
-                guard !wanted.isEmpty else { continue }
-                let descriptor = try await folder.openForReading(part.file)
-                defer { folder.close(descriptor) }
-                var offset = wanted.lowerBound - start
-                let end = wanted.upperBound - start
-                while offset < end {
-                    let chunk = try await folder.read(
-                        descriptor, at: offset, most: Int(min(Self.readBytes, end - offset)))
-                    guard chunk.readableBytes > 0 else {
-                        throw BlobError(.internalError, "a file is shorter than it was")
-                    }
-                    offset += Int64(chunk.readableBytes)
-                    try await writer.write(chunk)
-                }
-            }
+        let length = Int(range.upperBound - range.lowerBound)
+        // What is wrong with the store has to be known before the answer begins.
+        do {
+            guard blob.isInBucket else { return Self.body(blobs.bytes(of: blob)[range], length) }
+            return Self.body(try await blobs.content(of: blob, range), length)
+        } catch { throw Blobs.wrapped(error) }
+    }
+
+    private static func body(
+        _ chunks: some AsyncSequence<ByteBuffer, any Error> & Sendable, _ length: Int
+    ) -> ResponseBody {
+        ResponseBody(contentLength: length) { writer in
+            for try await chunk in chunks { try await writer.write(chunk) }
             try await writer.finish(nil)
         }
     }

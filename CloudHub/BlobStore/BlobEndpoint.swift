@@ -14,7 +14,6 @@ public struct BlobEndpoint: Sendable {
     public static let account = "fieldline"
     /// A block list of 10,000 entries has less than 1 MiB.
     private static let listBytesMax = 2 << 20
-    static let readBytes: Int64 = 256 << 10
 
     let blobs: Blobs
     private let access: SharedAccess
@@ -122,7 +121,7 @@ public struct BlobEndpoint: Sendable {
                 name: asked.name, bytes: body.bytes, etag: Self.newETag(), md5: body.md5, headers: headers,
                 createdAt: now, modifiedAt: now)
             let blob = StoredBlob(facts: facts, parts: [body.part()])
-            return (facts, try await blobs.index.put(blob, if: condition))
+            return (facts, try await blobs.put(blob, if: condition))
         }
         return Self.created(facts, md5: facts.md5)
     }
@@ -154,10 +153,7 @@ public struct BlobEndpoint: Sendable {
             name: asked.name, bytes: 0, etag: Self.newETag(), md5: md5, headers: headers, createdAt: now,
             modifiedAt: now)
         do {
-            switch try await blobs.index.commit(facts, of: list, if: condition, bytesMax: blobs.limits.blobBytesMax) {
-            case .done(let freed): await blobs.free(freed)
-            case .refused(let problem): throw BlobError(problem, Blobs.sentence(problem))
-            }
+            try await blobs.commit(facts, of: list, if: condition)
         } catch { throw Blobs.wrapped(error) }
         return Self.created(facts, md5: nil)
     }
@@ -204,7 +200,7 @@ public struct BlobEndpoint: Sendable {
             headers.set("content-md5", nil)
         }
         return Response(
-            status: range == nil ? .ok : .partialContent, headers: headers, body: body(of: blob, wanted))
+            status: range == nil ? .ok : .partialContent, headers: headers, body: try await body(of: blob, wanted))
     }
 
     private func stored(_ asked: BlobRequest) async throws(BlobError) -> StoredBlob {

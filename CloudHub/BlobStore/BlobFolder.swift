@@ -22,7 +22,7 @@ struct BlobFolder: Sendable {
     func create(_ file: UniqueID) async throws(BlobFolderError) -> Int32 {
         let path = self.path(of: file)
         return try await perform("make a file") { () -> Result<Int32, Code> in
-            let descriptor = open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
+            let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_EXCL | O_CLOEXEC | O_NOFOLLOW, 0o600)
             return descriptor >= 0 ? .success(descriptor) : .failure(Code(errno))
         }
     }
@@ -49,7 +49,7 @@ struct BlobFolder: Sendable {
             let code = fsync(descriptor) == 0 ? 0 : errno
             Glibc.close(descriptor)
             guard code == 0 else { return .failure(Code(code)) }
-            let directory = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
+            let directory = Glibc.open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC)
             guard directory >= 0 else { return .failure(Code(errno)) }
             defer { Glibc.close(directory) }
             return fsync(directory) == 0 ? .success(()) : .failure(Code(errno))
@@ -65,29 +65,27 @@ struct BlobFolder: Sendable {
         }
     }
 
-    func openForReading(_ file: UniqueID) async throws(BlobFolderError) -> Int32 {
+    func open(_ file: UniqueID) async throws(BlobFolderError) -> OpenFile {
         let path = self.path(of: file)
-        return try await perform("open a file") { () -> Result<Int32, Code> in
-            let descriptor = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
-            return descriptor >= 0 ? .success(descriptor) : .failure(Code(errno))
+        return try await perform("open a file") { () -> Result<OpenFile, Code> in
+            let descriptor = Glibc.open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+            return descriptor >= 0 ? .success(OpenFile(descriptor)) : .failure(Code(errno))
         }
     }
 
     /// - Returns: up to `most` bytes; none at the end of the file.
-    func read(_ descriptor: Int32, at offset: Int64, most: Int) async throws(BlobFolderError) -> ByteBuffer {
+    func read(_ file: OpenFile, at offset: Int64, most: Int) async throws(BlobFolderError) -> ByteBuffer {
         try await perform("read a file") { () -> Result<ByteBuffer, Code> in
             var buffer = ByteBuffer()
             var code: Int32 = 0
             buffer.writeWithUnsafeMutableBytes(minimumWritableBytes: most) { room in
-                let count = pread(descriptor, room.baseAddress, min(most, room.count), Int(offset))
+                let count = pread(file.descriptor, room.baseAddress, min(most, room.count), Int(offset))
                 if count < 0 { code = errno }
                 return max(0, count)
             }
             return code == 0 ? .success(buffer) : .failure(Code(code))
         }
     }
-
-    func close(_ descriptor: Int32) { _ = Glibc.close(descriptor) }
 
     /// A file that cannot be removed is removed at the next start.
     func remove(_ files: [UniqueID]) async {
@@ -109,6 +107,15 @@ struct BlobFolder: Sendable {
         case .failure(let code): throw BlobFolderError(doing, code: code.number)
         }
     }
+}
+
+/// A file that is being read; closed when nobody reads it any more.
+final class OpenFile: Sendable {
+    fileprivate let descriptor: Int32
+
+    fileprivate init(_ descriptor: Int32) { self.descriptor = descriptor }
+
+    deinit { close(descriptor) }
 }
 
 /// `errno` of a call.

@@ -44,11 +44,39 @@ public struct BlobFacts: Sendable, Hashable {
 /// A blob and where its bytes are, in order.
 public struct StoredBlob: Sendable, Hashable {
     public var facts: BlobFacts
+    /// With a blob in the bucket they say where its blocks begin and end; no files belong to them.
     public var parts: [BlobPart]
+    /// Whether the bytes are an object of the bucket, named as the blob, and not files of the folder.
+    public var isInBucket: Bool
 
-    public init(facts: BlobFacts, parts: [BlobPart]) {
+    public init(facts: BlobFacts, parts: [BlobPart], isInBucket: Bool = false) {
         self.facts = facts
         self.parts = parts
+        self.isInBucket = isInBucket
+    }
+}
+
+/// A block that a list chose.
+public struct ChosenBlock: Sendable, Hashable {
+    public let part: BlobPart
+    /// Where it begins in the object of the bucket; `nil` for a file of the folder. Unit: bytes.
+    public let offset: Int64?
+
+    public init(_ part: BlobPart, offset: Int64?) {
+        self.part = part
+        self.offset = offset
+    }
+}
+
+/// An upload in parts that the hub began at the store.
+public struct OpenCarry: Sendable, Hashable {
+    /// As the store calls it.
+    public let upload: String
+    public let blob: BlobName
+
+    public init(upload: String, blob: BlobName) {
+        self.upload = upload
+        self.blob = blob
     }
 }
 
@@ -89,7 +117,7 @@ public struct BlockChoice: Sendable, Hashable {
 
 /// How a change of the index ended.
 public enum BlobChange: Sendable {
-    /// It is on the disk. `freed` is what nothing points to any more.
+    /// It is on the disk. `freed` is what nothing points to any more; all of it are files of the folder.
     case done(freed: [BlobPart])
     /// Nothing was changed.
     case refused(BlobError.Problem)
@@ -101,7 +129,7 @@ public enum BlobChange: Sendable {
 public protocol BlobIndex: Sendable {
     /// The key that the hub's own endpoint signs with: 32 bytes, made at the first call.
     func signingKey() async throws -> Secret
-    /// Every file that the index points to.
+    /// Every file of the folder that the index points to.
     func parts() async throws -> [BlobPart]
     /// Drops all blobs and blocks that need one of these files; returns what else they had.
     func forget(missing: [UniqueID]) async throws -> [BlobPart]
@@ -115,15 +143,29 @@ public protocol BlobIndex: Sendable {
     func stage(_ part: BlobPart, of blob: BlobName, at now: WallInstant) async throws -> BlobChange
     /// Blocks in their order, and those that wait.
     func blocks(of blob: BlobName) async throws -> (committed: [BlobPart], staged: [BlobPart])
+    /// What a list chooses; `nil` when it names a block that is not there, or one twice.
+    func choose(_ list: [BlockChoice], of blob: BlobName) async throws -> [ChosenBlock]?
     /// Makes a blob of blocks; `facts.bytes` and `createdAt` are set by the index. Blocks that are not chosen go.
     ///
-    /// - Parameter bytesMax: of all blocks together.
+    /// - Parameters:
+    ///   - bytesMax: of all blocks together.
+    ///   - carried: what was taken to the bucket; refused with `.serverBusy` when the list chooses something else by
+    ///     now. `nil`: the blob stays in the folder.
     func commit(
-        _ facts: BlobFacts, of list: [BlockChoice], if condition: BlobCondition, bytesMax: Int64
+        _ facts: BlobFacts, of list: [BlockChoice], if condition: BlobCondition, bytesMax: Int64,
+        carried: [ChosenBlock]?
     ) async throws -> BlobChange
     /// `nil` when there is no such blob.
     func remove(_ name: BlobName) async throws -> [BlobPart]?
     func removeStaged(of name: BlobName) async throws -> [BlobPart]
-    /// Blobs last written, and blocks staged, before these times; at most `most` files.
+    /// Blobs of the folder last written, and blocks staged, before these times; at most `most` files.
     func removeOld(blobsBefore: WallInstant, stagedBefore: WallInstant, most: Int) async throws -> [BlobPart]
+    /// Blobs of the bucket last written before this time, oldest first.
+    func oldInBucket(before: WallInstant, most: Int) async throws -> [BlobName]
+
+    /// Remembers an upload in parts, so that it can be dropped after a crash.
+    func begin(_ carry: OpenCarry) async throws
+    func end(_ carry: OpenCarry) async throws
+    /// Those that were begun and not ended.
+    func openCarries() async throws -> [OpenCarry]
 }

@@ -1,6 +1,7 @@
 import Crypto
 import NIOCore
 import Primitives
+import S3Store
 
 /// What a client said of a body before it came.
 struct BodyClaim: Sendable {
@@ -44,8 +45,11 @@ extension Blobs {
                 release(claim.bytes, for: owner, isKept: true)
                 await free(freed)
                 return value
-            case .refused(let problem): throw BlobError(problem, Self.sentence(problem))
+            case .refused(let problem): throw Self.refusal(problem)
             }
+        } catch let failure as CarryFailure {
+            release(claim.bytes, for: owner, isKept: true)
+            throw failure.error
         } catch {
             await folder.remove([received.file])
             release(claim.bytes, for: owner, isKept: false)
@@ -128,6 +132,7 @@ extension Blobs {
         case .conditionNotMet: "the blob is not in the state that the request's condition demands"
         case .invalidBlockList: "the list names a block that the hub does not have; send that block again"
         case .blockCountExceedsLimit: "a blob has at most \(blocksMax) blocks; send larger ones"
+        case .serverBusy: "a block was replaced while the list was at work; send the list again"
         case .requestBodyTooLarge: "the blocks together are larger than a file may be"
         default: problem.rawValue
         }
@@ -136,6 +141,10 @@ extension Blobs {
     static func wrapped(_ error: any Error) -> BlobError {
         switch error {
         case let error as BlobError: error
+        case let error as S3Error where error.problem == .objectMissing:
+            BlobError(.blobNotFound, "the store behind the hub has no such file any more", underlying: error)
+        case let error as S3Error:
+            BlobError(.serverBusy, "the store behind the hub is in trouble; try again in a while", underlying: error)
         case let error as BlobFolderError where error.isFull:
             BlobError(.serverBusy, "the hub's disk is full; try again later", underlying: error)
         default: BlobError(.internalError, "the hub could not store this; try again", underlying: error)

@@ -1,5 +1,6 @@
 public import Logging
 public import Primitives
+public import S3Store
 import Synchronization
 
 /// The blobs of the hub: files in a folder with a quota, and the index that says what they are.
@@ -35,10 +36,15 @@ public final class Blobs: Sendable {
         var writes = 0
         /// By device; only those above zero.
         var writesOf: [String: Int] = [:]
+        /// Who wants no file to go, and what has to go after that.
+        var keepers = 0
+        var kept: [BlobPart] = []
     }
 
     let folder: BlobFolder
     let index: any BlobIndex
+    /// Where whole blobs go; `nil`: they stay in the folder.
+    let bucket: BlobBucket?
     public let limits: Limits
     let clock: @Sendable () -> WallInstant
     let logger: Logger
@@ -49,13 +55,15 @@ public final class Blobs: Sendable {
     ///
     /// - Parameters:
     ///   - names: what is in a folder.
+    ///   - store: where whole blobs go; the folder has only what is not whole yet.
     /// - Throws: `BlobFolderError`, or the index's error.
     public init(
         path: String, index: any BlobIndex, limits: Limits, names: @Sendable (String) -> [String],
-        clock: @escaping @Sendable () -> WallInstant, logger: Logger = Logger(label: "files")
+        store: S3Bucket? = nil, clock: @escaping @Sendable () -> WallInstant, logger: Logger = Logger(label: "files")
     ) async throws {
         folder = try BlobFolder(path: path)
         self.index = index
+        bucket = store.map { BlobBucket($0, index: index, logger: logger) }
         self.limits = limits
         self.clock = clock
         self.logger = logger
@@ -121,9 +129,28 @@ public final class Blobs: Sendable {
     }
 
     func free(_ parts: [BlobPart]) async {
-        guard !parts.isEmpty else { return }
+        let isKept = state.withLock { state in
+            if state.keepers > 0 { state.kept += parts }
+            return state.keepers > 0
+        }
+        guard !parts.isEmpty, !isKept else { return }
         await folder.remove(parts.map(\.file))
         state.withLock { state in for part in parts { state.used -= Self.cost(part.bytes) } }
+    }
+
+    /// Does something while files that are replaced or removed stay on the disk, and count, until it is done.
+    public func keepingFiles<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
+        state.withLock { $0.keepers += 1 }
+        let result: Result<Value, any Error>
+        do { result = .success(try await body()) } catch { result = .failure(error) }
+        let freed = state.withLock { state in
+            state.keepers -= 1
+            guard state.keepers == 0 else { return [BlobPart]() }
+            defer { state.kept = [] }
+            return state.kept
+        }
+        await free(freed)
+        return try result.get()
     }
 
     // MARK: - For the operator
@@ -136,6 +163,17 @@ public final class Blobs: Sendable {
 
     /// `false` when there is no such blob.
     public func remove(_ name: BlobName) async throws -> Bool {
+        guard let blob = try await index.blob(name) else { return false }
+        guard blob.isInBucket else { return try await drop(name) }
+        let bucket = try demandBucket(for: name)
+        return try await bucket.alone(with: name) {
+            // The object first: an entry that stays behind is removed again, an object would be lost sight of.
+            try await bucket.delete(name)
+            return try await drop(name)
+        }
+    }
+
+    private func drop(_ name: BlobName) async throws -> Bool {
         guard let parts = try await index.remove(name) else { return false }
         await free(parts)
         return true
@@ -144,8 +182,15 @@ public final class Blobs: Sendable {
     /// The upload is over: blocks that wait for a list will never get one.
     public func removeStaged(of name: BlobName) async throws { await free(try await index.removeStaged(of: name)) }
 
-    /// Removes what is too old, now and every minute, until the task is cancelled.
+    /// Removes what is too old, now and every minute, and looks after the store, until the task is cancelled.
     public func run() async {
+        await withDiscardingTaskGroup { group in
+            if let bucket { group.addTask { await bucket.run() } }
+            group.addTask { await self.sweep() }
+        }
+    }
+
+    private func sweep() async {
         while !Task.isCancelled {
             do {
                 try await removeOld()
@@ -162,10 +207,15 @@ public final class Blobs: Sendable {
         while true {
             let parts = try await index.removeOld(
                 blobsBefore: now - limits.retentionAge, stagedBefore: now - limits.stagedAge, most: 500)
-            guard !parts.isEmpty else { return }
+            guard !parts.isEmpty else { break }
             await free(parts)
             logger.info("old files are removed", metadata: ["files": "\(parts.count)"])
         }
+        guard let bucket else { return }
+        try await bucket.dropOpenCarries()
+        let names = try await index.oldInBucket(before: now - limits.retentionAge, most: 500)
+        for name in names { _ = try await remove(name) }
+        if !names.isEmpty { logger.info("old files are removed", metadata: ["files": "\(names.count)"]) }
     }
 }
 

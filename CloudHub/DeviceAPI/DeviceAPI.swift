@@ -92,8 +92,26 @@ public struct DeviceAPI: Sendable {
 
     private func answer(_ request: Request, _ peer: DevicePeer) async -> Response {
         do throws(HubError) {
-            return Self.response(try await perform(request, peer))
+            let call = try await proven(request, peer)
+            return await answering(call.device, peer) { () throws(HubError) in
+                Self.response(try await perform(call, request, peer))
+            }
         } catch {
+            return answer(error)
+        }
+    }
+
+    /// Answers a device that has proven who it is; why it does not get what it asked for is told to the log and the
+    /// journal, unless that was done.
+    public func answering(
+        _ device: DeviceID, _ peer: DevicePeer, _ body: () async throws(HubError) -> Response
+    ) async -> Response {
+        do throws(HubError) {
+            return try await body()
+        } catch {
+            if error.code != .throttlingException {
+                note(.denied, device, "its request was refused with \(error.httpStatus): \(error.message)", peer)
+            }
             return answer(error)
         }
     }
@@ -108,22 +126,38 @@ public struct DeviceAPI: Sendable {
         return Self.response(DeviceAnswer(error, trackingID: trackingID, at: clock()))
     }
 
-    private func perform(_ request: Request, _ peer: DevicePeer) async throws(HubError) -> DeviceAnswer {
+    private struct Call {
+        let route: DeviceRoute
+        let origin: EventOrigin
+        var device: DeviceID { origin.device }
+    }
+
+    private func proven(_ request: Request, _ peer: DevicePeer) async throws(HubError) -> Call {
         let path = try RequestPath.segments(request.uri.path)
         let query = request.uri.query ?? ""
         let isReject = RequestPath.hasParameter("reject", inQuery: query)
         guard let route = try DeviceRoute(request.method.rawValue, path, isReject: isReject) else {
-            throw HubError(
+            let error = HubError(
                 .invalidOperation,
                 "\(request.method.rawValue) /\(path.joined(separator: "/").prefix(256)) is nothing this hub does")
+            if path.count > 1, let device = DeviceID(path[1]) {
+                note(.denied, device, error.message, peer, isProven: false)
+            }
+            throw error
         }
         // Who calls is checked before anything of the request is looked at but its path.
-        let origin = try await origin(of: route.device, request, peer)
+        return Call(route: route, origin: try await origin(of: route.device, request, peer))
+    }
+
+    private func perform(
+        _ call: Call, _ request: Request, _ peer: DevicePeer
+    ) async throws(HubError) -> DeviceAnswer {
+        let query = request.uri.query ?? ""
         guard RequestPath.hasParameter("api-version", inQuery: query) else {
             throw HubError(.invalidProtocolVersion, "the query has no api-version; add ?api-version=2021-04-12")
         }
-        switch route {
-        case .sendEvent(let device): return try await send(request, from: device, origin, peer)
+        switch call.route {
+        case .sendEvent(let device): return try await send(request, from: device, call.origin, peer)
         case .receiveMessage(let device): return try await receive(device)
         case .completeMessage(let device, let lock): return try await settle(device, lock, .completed)
         case .rejectMessage(let device, let lock): return try await settle(device, lock, .rejected)
@@ -144,8 +178,9 @@ public struct DeviceAPI: Sendable {
             return EventOrigin(
                 device: device, module: nil, authGeneration: grant.generationID, authScope: grant.authScope,
                 authType: grant.authType)
-        case .refused(let sentence): note(.refused, device, sentence, peer)
-        case .chainUnchecked: note(.refused, device, "the chain of its certificate was not checked", peer)
+        case .refused(let sentence): note(.refused, device, sentence, peer, isProven: false)
+        case .chainUnchecked:
+            note(.refused, device, "the chain of its certificate was not checked", peer, isProven: false)
         }
         throw HubError(.iotHubUnauthorized, "Unauthorized")
     }
@@ -172,11 +207,6 @@ public struct DeviceAPI: Sendable {
         guard let throttled = rooms.throttles.admit(kind, device) else { return }
         note(.throttled, device, throttled.sentence, peer)
         throw HubError(throttled)
-    }
-
-    /// Tells the log and the journal why a device does not get what it asked for.
-    public func deny(_ device: DeviceID, _ sentence: String, _ peer: DevicePeer) {
-        note(.denied, device, sentence, peer)
     }
 
     // MARK: - Events
@@ -237,8 +267,12 @@ public struct DeviceAPI: Sendable {
 
     // MARK: - Telling
 
-    private func note(_ kind: JournalEntry.Kind, _ device: DeviceID, _ sentence: String, _ peer: DevicePeer) {
-        guard rooms.journal.note(kind, of: device.text, sentence, address: peer.address) else { return }
+    private func note(
+        _ kind: JournalEntry.Kind, _ device: DeviceID, _ sentence: String, _ peer: DevicePeer, isProven: Bool = true
+    ) {
+        let isNews = rooms.journal.note(
+            kind, of: device.text, sentence, address: peer.address, isProven: isProven)
+        guard isNews else { return }
         logger.warning(
             kind == .throttled ? "a device was throttled" : "a device was refused",
             metadata: [

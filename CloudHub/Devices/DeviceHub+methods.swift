@@ -58,9 +58,11 @@ extension DeviceHub {
 
     public func methodAnswered(_ who: HubIdentity, rid: String, status: Int, payload: [UInt8]) {
         activity.active(who, at: clock())
-        guard methods.answered(rid, by: who, with: Self.result(status, payload, of: who)) else {
-            logger.debug("a method answer came that nobody waits for", metadata: ["device": "\(who)"])
-            return
+        let result = Self.result(status, payload, of: who)
+        if !methods.answered(rid, by: who, with: result) {
+            deny(who, "its answer to a method was dropped, because nobody waits for it; let it answer sooner")
+        } else if case .failure(let error) = result {
+            deny(who, "its answer to a method was refused: \(error.message)")
         }
     }
 

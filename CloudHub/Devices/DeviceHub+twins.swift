@@ -9,7 +9,7 @@ extension DeviceHub {
     // MARK: - From the device
 
     public func twinRequested(_ who: HubIdentity, reply: @escaping @Sendable (TwinAnswer) -> Void) {
-        guard let created = createdAt(who) else { return reply(TwinAnswer(Self.unknown(who))) }
+        guard let created = createdAt(who) else { return reply(denied(who, "its twin", Self.unknown(who))) }
         if let refusal = throttle(.twinReads, who) { return reply(TwinAnswer(refusal)) }
         activity.active(who, at: clock())
         store.twin(of: who) { [self] result in
@@ -19,7 +19,7 @@ extension DeviceHub {
                 reply(TwinAnswer(status: 200, body: document.deviceView().serialized()))
             case .failure(let error):
                 logFailure(error, doing: "read the twin", who)
-                reply(TwinAnswer(Self.unavailable(error)))
+                reply(denied(who, "its twin", Self.unavailable(error)))
             }
         }
     }
@@ -27,11 +27,12 @@ extension DeviceHub {
     public func reportedPatched(
         _ who: HubIdentity, patch: [UInt8], ifVersion: Int64?, reply: @escaping @Sendable (TwinAnswer) -> Void
     ) {
-        guard let created = createdAt(who) else { return reply(TwinAnswer(Self.unknown(who))) }
+        guard let created = createdAt(who) else { return reply(denied(who, Self.patching, Self.unknown(who))) }
         if let refusal = throttle(.twinUpdates, who) { return reply(TwinAnswer(refusal)) }
         let value: JSONValue
         do throws(JSONError) { value = try JSONValue(parsing: patch) } catch {
-            return reply(TwinAnswer(HubError(.iotHubFormatError, "the reported patch is no JSON: \(error)")))
+            let refusal = HubError(.iotHubFormatError, "the reported patch is no JSON: \(error)")
+            return reply(denied(who, Self.patching, refusal))
         }
         let now = clock()
         activity.active(who, at: now)
@@ -45,12 +46,20 @@ extension DeviceHub {
             completion: { [self] result in
                 switch result {
                 case .success(let version): reply(TwinAnswer(status: 204, version: version))
-                case .failure(let error as HubError): reply(TwinAnswer(error))
+                case .failure(let error as HubError): reply(denied(who, Self.patching, error))
                 case .failure(let error):
                     logFailure(error, doing: "write reported properties", who)
-                    reply(TwinAnswer(Self.unavailable(error)))
+                    reply(denied(who, Self.patching, Self.unavailable(error)))
                 }
             })
+    }
+
+    private static let patching = "a change of its reported properties"
+
+    /// The answer to a device, which is told to the operator too.
+    private func denied(_ who: HubIdentity, _ what: String, _ error: HubError) -> TwinAnswer {
+        deny(who, "\(what) was refused with \(error.httpStatus): \(error.message)")
+        return TwinAnswer(error)
     }
 
     // MARK: - From the service

@@ -156,6 +156,12 @@ public final class DeviceHub: DeviceServices {
         }
     }
 
+    /// Says in the log and the journal why a device does not get what it asked for.
+    func deny(_ who: HubIdentity, _ sentence: String) {
+        guard journal?.note(.denied, of: who.description, sentence) ?? true else { return }
+        logger.warning("a device's request was refused", metadata: ["device": "\(who)", "reason": "\(sentence)"])
+    }
+
     /// Counts one against the device's limits and the hub's; the error says that it was too much.
     func throttle(_ kind: ThrottledKind, _ who: HubIdentity) -> HubError? {
         guard let refusal = throttles?.admit(kind, who.device) else { return nil }

@@ -1,5 +1,4 @@
 public import Primitives
-public import Telemetry
 
 /// The spine of the hub: events in partitions, each with rising offsets, kept until retention takes them.
 ///
@@ -36,8 +35,11 @@ public protocol EventLog: AnyObject, Sendable {
     /// Calls `changed` when the log stops or resumes storing, on the log's thread, and once at once.
     func onCondition(_ changed: @escaping @Sendable (LogCondition) -> Void) -> WakeToken
 
-    /// Sequence numbers that a gateway neither sent nor declared as dropped, below the highest that it sent. Blocks.
-    func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])]
+    /// What is known of the outboxes that a gateway had, the one that changed last first; at most 64. Blocks.
+    func sequences(gateway: DeviceID) throws(EventLogError) -> [OutboxSequences]
+
+    /// The outboxes that changed at `time` or later, the earliest first. Blocks.
+    func sequences(changedFrom time: WallInstant, countMax: Int) throws(EventLogError) -> [OutboxSequences]
 
     /// The newest quarantined records, newest first. Blocks.
     func quarantine(gateway: DeviceID?, countMax: Int) throws(EventLogError) -> [StoredQuarantine]

@@ -1,3 +1,4 @@
+import Glibc
 public import Primitives
 
 /// An event as it lies in the log, before anything of it is copied. Valid only inside the closure that is given it.
@@ -25,6 +26,21 @@ public struct EventView {
     public var isOfModule: Bool {
         guard let length = origin.first, origin.count > Int(length) + 1 else { return false }
         return origin[Int(length) + 1] > 0
+    }
+}
+
+extension EventView {
+    /// Whether the bytes stand anywhere in the body: tells most events that need not be parsed.
+    public func holds(_ text: [UInt8]) -> Bool {
+        guard let first = text.first else { return true }
+        var rest = body
+        while let start = rest.baseAddress, let found = memchr(start, Int32(first), rest.count) {
+            let left = rest.count - (UnsafeRawPointer(found) - start)
+            guard left >= text.count else { return false }
+            if memcmp(found, text, text.count) == 0 { return true }
+            rest = UnsafeRawBufferPointer(start: UnsafeRawPointer(found) + 1, count: left - 1)
+        }
+        return false
     }
 }
 

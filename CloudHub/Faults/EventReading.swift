@@ -1,5 +1,4 @@
 import EventLog
-import Glibc
 import HubContract
 import JSON
 import Primitives
@@ -10,6 +9,8 @@ import Telemetry
 struct EventReading {
     /// Numbers taken from one plain JSON event.
     static let numbersMax = 256
+    /// Most batches hold readings only.
+    private static let faultMember = Array(#""fault""#.utf8)
 
     var engine: HubRuleEngine
     /// Batches that could not be read; the log promises that there are none.
@@ -20,7 +21,7 @@ struct EventReading {
     /// Whether `read` can make anything of the event: of most it cannot.
     func wants(_ event: EventView) -> Bool {
         guard event.source == .telemetry || event.source == .will else { return false }
-        if event.isBatch { return !engine.isEmpty || Self.mayHoldFault(event.body) }
+        if event.isBatch { return !engine.isEmpty || event.holds(Self.faultMember) }
         return !engine.isEmpty && !event.isOfModule && event.device.map(engine.watches) ?? true
     }
 
@@ -78,18 +79,5 @@ struct EventReading {
             return nil
         }
         return parsed.system("ctime").flatMap { WallInstant($0) }
-    }
-
-    /// Whether `"fault"` stands anywhere in the bytes: most batches hold readings only.
-    private static func mayHoldFault(_ body: UnsafeRawBufferPointer) -> Bool {
-        let word: StaticString = "\"fault\""
-        var rest = body
-        while let start = rest.baseAddress, let found = memchr(start, Int32(UInt8(ascii: "\"")), rest.count) {
-            let left = rest.count - (UnsafeRawPointer(found) - start)
-            guard left >= word.utf8CodeUnitCount else { return false }
-            if memcmp(found, word.utf8Start, word.utf8CodeUnitCount) == 0 { return true }
-            rest = UnsafeRawBufferPointer(start: UnsafeRawPointer(found) + 1, count: left - 1)
-        }
-        return false
     }
 }

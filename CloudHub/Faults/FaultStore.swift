@@ -106,6 +106,25 @@ public struct DeadLetter: Sendable, Equatable {
     }
 }
 
+/// A queue row as it stands, for whoever asks what became of a fault.
+public struct QueueRow: Sendable, Equatable {
+    public let kind: QueuedAlert.Kind
+    public let attempts: Int
+    public let dueAt: WallInstant
+    /// What the CRM said at the last attempt.
+    public let error: String?
+    /// It waits for a person: the CRM will not take it as it is.
+    public let isDead: Bool
+
+    public init(kind: QueuedAlert.Kind, attempts: Int, dueAt: WallInstant, error: String?, isDead: Bool) {
+        self.kind = kind
+        self.attempts = attempts
+        self.dueAt = dueAt
+        self.error = error
+        self.isDead = isDead
+    }
+}
+
 /// Keeps the faults, their history and the queue to the CRM. Writes are durable when they return.
 public protocol FaultStore: Sendable {
     func runtimeState() async throws -> FaultRuntimeState
@@ -133,7 +152,12 @@ public protocol FaultStore: Sendable {
 
     /// Newest first.
     func faults(openOnly: Bool, limit: Int) async throws -> [Fault]
+    /// By its own id, or by that of a repeat which was folded into it.
     func fault(_ id: UniqueID) async throws -> Fault?
+    /// Those of a device that began at exactly this time, also when they are over; at most `limit`.
+    func faults(of device: DeviceID, openedAt: WallInstant, limit: Int) async throws -> [Fault]
+    /// What the CRM was not told of a fault yet, oldest first, dead letters among it.
+    func queueRows(of fault: UniqueID) async throws -> [QueueRow]
     /// Oldest first, the newest `limit`.
     func history(of fault: UniqueID, limit: Int) async throws -> [FaultEvent]
 }

@@ -1,4 +1,5 @@
 import Crypto
+import Glibc
 public import Primitives
 public import Rules
 import Telemetry
@@ -8,6 +9,10 @@ import Telemetry
 /// Values are judged on the axis of event time: a value that took longer than the lateness bound to arrive is history
 /// and decides nothing, so back-fill never raises or reopens anything. Silence is judged on the hub's own monotonic
 /// clock, so neither a device's clock nor a jump of the hub's date can feign it.
+///
+/// What is not possible here: an expression over several devices is judged in the order in which their events are
+/// processed, not measured; one that arrives late, but within the bound, is held against what the others say now. Windows
+/// and averages leave out what is older than the last value of the same device and metric.
 public struct HubRuleEngine: Sendable {
     /// Where an observation stands in the log, for the id of a fault that it opens.
     public struct Place: Sendable, Equatable {
@@ -52,11 +57,8 @@ public struct HubRuleEngine: Sendable {
         values = RuleEvaluator(rules: own.filter { $0.condition != .silent }, statesMax: statesMax)
         silences = RuleEvaluator(rules: own.filter { $0.condition == .silent }, statesMax: statesMax)
         takesAnyDevice = own.contains { $0.device == .any }
-        devices = Set(
-            own.compactMap { rule in
-                if case .one(let device) = rule.device { device } else { nil }
-            })
-        readsNumbers = own.contains { $0.metric != nil }
+        devices = Set(own.flatMap(\.devicesNamed))
+        readsNumbers = own.contains(where: \.readsNumbers)
     }
 
     public var isEmpty: Bool { !takesAnyDevice && devices.isEmpty }
@@ -73,6 +75,7 @@ public struct HubRuleEngine: Sendable {
     ///
     /// - Returns: `false` when the bytes are not a snapshot of this version; the rules then start anew.
     public mutating func begin(_ state: [UInt8]?, now: HubTime) -> Bool {
+        tellTime(now)
         defer { silences.begin(at: now.monotonic) }
         guard let state else { return true }
         guard let (first, second) = Self.split(state) else { return false }
@@ -103,6 +106,7 @@ public struct HubRuleEngine: Sendable {
 
     /// Everything in the log has been seen up to now: fires what waits for time alone.
     public mutating func caughtUp(now: HubTime) -> [FaultReport] {
+        tellTime(now)
         let settled = now.wall + (.zero - lateness)
         let held = reports(
             values.timeReached(Self.axis(settled)), of: values.rules, time: settled, place: nil)
@@ -126,6 +130,28 @@ public struct HubRuleEngine: Sendable {
         return length + first + silences.snapshot(at: now.monotonic)
     }
 
+    /// Schedules of rules about values go by the time at which a value was measured, those of rules about silence by the
+    /// hub's clock. A change between summer and winter time in the zone `local` is seen up to the lateness bound late.
+    private mutating func tellTime(_ now: HubTime) {
+        if !values.zones.isEmpty {
+            values.clockIs(
+                RuleClock(wallOffset: 0, zoneOffsets: values.zones.map { Self.offset(of: $0, at: now.wall) }),
+                at: Self.axis(now.wall + (.zero - lateness)))
+        }
+        guard !silences.zones.isEmpty else { return }
+        silences.clockIs(
+            RuleClock(
+                wallOffset: now.wall.milliseconds - now.monotonic.nanoseconds / 1_000_000,
+                zoneOffsets: silences.zones.map { Self.offset(of: $0, at: now.wall) }), at: now.monotonic)
+    }
+
+    private static func offset(of zone: Schedule.Zone, at time: WallInstant) -> Int {
+        if let fixed = zone.fixedOffset { return fixed }
+        var seconds = time_t(time.milliseconds / 1000)
+        var parts = tm()
+        return localtime_r(&seconds, &parts) == nil ? 0 : parts.tm_gmtoff
+    }
+
     // MARK: - Outcomes
 
     private mutating func reports(
@@ -136,7 +162,8 @@ public struct HubRuleEngine: Sendable {
             let rule = rules[outcome.rule]
             switch outcome.kind {
             case .breached: reports.append(Self.report(.raised, outcome, of: rule, time: time, place: place))
-            case .recovered: reports.append(Self.report(.cleared, outcome, of: rule, time: time, place: place))
+            case .recovered, .suspended:
+                reports.append(Self.report(.cleared, outcome, of: rule, time: time, place: place))
             case .full: fullRules.insert(rule.name)
             }
         }

@@ -41,33 +41,32 @@ public struct FileUploadAPI: Sendable {
 
     private func answer(_ request: Request, _ peer: DevicePeer) async -> Response {
         do throws(HubError) {
-            return try await perform(request, peer)
+            let path = try RequestPath.segments(request.uri.path)
+            guard path.count >= 3, let id = DeviceID(path[1]) else {
+                throw HubError(.argumentInvalid, "the path names no device")
+            }
+            // Who calls is checked before anything of the request is looked at but its path.
+            try await devices.prove(id, request, peer)
+            return await devices.answering(id, peer) { () throws(HubError) in
+                try await perform(id, path, request, peer)
+            }
         } catch {
             return devices.answer(error)
         }
     }
 
-    private func perform(_ request: Request, _ peer: DevicePeer) async throws(HubError) -> Response {
-        let path = try RequestPath.segments(request.uri.path)
-        guard path.count >= 3, let id = DeviceID(path[1]) else {
-            throw HubError(.argumentInvalid, "the path names no device")
-        }
-        // Who calls is checked before anything of the request is looked at but its path.
-        try await devices.prove(id, request, peer)
+    private func perform(
+        _ id: DeviceID, _ path: [String], _ request: Request, _ peer: DevicePeer
+    ) async throws(HubError) -> Response {
         guard RequestPath.hasParameter("api-version", inQuery: request.uri.query ?? "") else {
             throw HubError(.invalidProtocolVersion, "the query has no api-version; add ?api-version=2021-04-12")
         }
         let isStart = path.count == 3
         if isStart { try devices.admit(.fileUploads, id, peer) }
         let body = try await json(request)
-        do throws(HubError) {
-            guard !isStart else { return try await start(id, body, host: host(of: request)) }
-            try await uploads.end(id, try UploadReport(parsing: body, pathID: path.count > 4 ? path[4] : nil))
-            return Response(status: .noContent)
-        } catch {
-            devices.deny(id, "file upload: \(error.message)", peer)
-            throw error
-        }
+        guard !isStart else { return try await start(id, body, host: host(of: request)) }
+        try await uploads.end(id, try UploadReport(parsing: body, pathID: path.count > 4 ? path[4] : nil))
+        return Response(status: .noContent)
     }
 
     private func start(_ id: DeviceID, _ body: JSONValue, host: String) async throws(HubError) -> Response {

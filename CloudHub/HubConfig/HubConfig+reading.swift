@@ -60,6 +60,11 @@ extension HubConfig {
         var value = Limits()
         value.connectionsMax = section.integer("connections_max", default: value.connectionsMax, in: 1...1_000_000)
         value.handshakesMax = section.integer("handshakes_max", default: value.handshakesMax, in: 1...10_000)
+        // No longer than the shortest handshake_timeout.
+        value.handshakePatience = section.duration(
+            "handshake_patience", default: value.handshakePatience, in: .milliseconds(10) ... .seconds(1))
+        value.handshakesSlowMax = section.integer(
+            "handshakes_slow_max", default: value.handshakesSlowMax, in: 1...100_000)
         value.handshakesWaitingMax = section.integer(
             "handshakes_waiting_max", default: value.handshakesWaitingMax, in: 1...1_000_000)
         value.handshakeWait = section.duration(
@@ -80,6 +85,7 @@ extension HubConfig {
             "retention_age", default: value.retentionAge, in: .seconds(3600)...day * 3650)
         value.retentionBytes = section.bytes(
             "retention_bytes", default: value.retentionBytes, in: .mebibytes(16) ... .gibibytes(16 << 10))
+        value.gapWait = section.duration("gap_wait", default: value.gapWait, in: .seconds(1) ... .seconds(3600))
         return value
     }
 
@@ -185,7 +191,7 @@ extension HubConfig {
     }
 
     /// `https://…`, or `http://` on a loopback host.
-    private static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
+    static func isWebAddress(_ text: String, hasPath: Bool) -> Bool {
         let isPlain = text.hasPrefix("http://")
         guard isPlain || text.hasPrefix("https://") else { return false }
         let rest = text.dropFirst(isPlain ? 7 : 8)

@@ -48,6 +48,10 @@ public struct HubConfig: Hashable, Sendable {
         public var connectionsMax = 50_000
         /// TLS handshakes in progress on one processor. Default 64. Range 1 … 10000.
         public var handshakesMax = 64
+        /// After it a handshake counts as slow and leaves its place to another. Default 500ms. Range 10ms … 1s.
+        public var handshakePatience = Duration.milliseconds(500)
+        /// Slow handshakes on one processor; beyond it the oldest is closed. Default 1024. Range 1 … 100000.
+        public var handshakesSlowMax = 1024
         /// Connections that wait for their handshake, in all. Default 20000. Range 1 … 1000000.
         public var handshakesWaitingMax = 20_000
         /// How long a connection may wait for its handshake to begin. Default 1m. Range 1s … 10m.
@@ -68,6 +72,8 @@ public struct HubConfig: Hashable, Sendable {
         public var retentionAge = Duration.seconds(7 * 86_400)
         /// The oldest events beyond this much are deleted. Default 10GB. Range 16MiB … 16TiB.
         public var retentionBytes = ByteCount(bytes: 10_000_000_000)
+        /// How long a hole in a gateway's records may stay before the gateway is asked for it. Default 30s. Range 1s … 1h.
+        public var gapWait = Duration.seconds(30)
     }
 
     /// Far above what an honest device does, and below what would stop the hub for the others.
@@ -106,8 +112,9 @@ public struct HubConfig: Hashable, Sendable {
         public var lifetime = Duration.seconds(3600)
         /// Uploads of one device at a time. Default 10. Range 1 … 1000.
         public var uploadsMax = 10
-        /// `nil`: a folder of the data directory.
+        /// Where they go; both `nil`: a folder of the data directory. At most one is set.
         public var azure: AzureContainer?
+        public var s3: S3Container?
     }
 
     /// A container of an Azure storage account.
@@ -118,6 +125,25 @@ public struct HubConfig: Hashable, Sendable {
         public var keyFile: String
         /// Host, and port if it is not 443. Default `<account>.blob.core.windows.net`.
         public var host: String
+        /// Certificates that the account's has to lead to. Default `nil`: those of the system.
+        public var caFile: String?
+    }
+
+    /// A bucket of an S3-compatible store.
+    public struct S3Container: Hashable, Sendable {
+        /// Scheme, host and port: `https://s3.eu-central-1.amazonaws.com`, or `http://` on a loopback host.
+        public var endpoint: String
+        /// Default us-east-1, which stores without regions take.
+        public var region: String
+        public var bucket: String
+        /// Stands in front of every object's name. Default empty.
+        public var prefix: String
+        /// Whether the bucket is named in the host and not in the path. Default false.
+        public var isVirtualHost: Bool
+        /// A file that holds the access key in its first line and the secret in its second. Mode 0600.
+        public var keyFile: String
+        /// Certificates that the store's has to lead to. Default `nil`: those of the system.
+        public var caFile: String?
     }
 
     /// A Dataverse environment to write alerts to.

@@ -31,19 +31,21 @@ public final class DeviceJournal: Sendable {
 
     /// Notes an event.
     ///
-    /// - Parameter name: the id that somebody gave: `device` or `device/module`; what is none counts as a stranger's.
-    /// - Returns: whether it is news; `false` when the same happened within the last ten seconds, so that a log need not
-    ///   say it again.
+    /// - Parameters:
+    ///   - name: the id that somebody gave: `device` or `device/module`; what is none counts as a stranger's.
+    ///   - isProven: whether it is certain that the name is its own; what is not has a small share of the device's entries.
+    /// - Returns: whether it is news; `false` when the same happened within the last ten seconds, or too much of what
+    ///   anybody may have caused, so that a log need not say it.
     @discardableResult
     public func note(
-        _ kind: JournalEntry.Kind, of name: String, _ sentence: String, address: String? = nil
+        _ kind: JournalEntry.Kind, of name: String, _ sentence: String, address: String? = nil, isProven: Bool = true
     ) -> Bool {
         let device = DeviceID(name.prefix { $0 != "/" })
         let isKnown = device.map(isRegistered) ?? false
         let now = clock()
         return state.withLock { state in
             let news = state.book.note(
-                kind, of: name, isRegistered: isKnown, sentence, address: address, at: now)
+                kind, of: name, isRegistered: isKnown, isProven: isProven, sentence, address: address, at: now)
             guard let news else { return false }
             for follower in state.followers.values where follower.name.map({ news.isOf($0) }) ?? true {
                 follower.continuation.yield(news)

@@ -28,6 +28,8 @@ public struct JournalEntry: Hashable, Sendable {
     /// What is wrong and what to do.
     public let sentence: String
     public let address: String?
+    /// Whether whoever did it had shown that the name is its own. Anybody may say a name.
+    public let isProven: Bool
     /// How often it happened in a row.
     public internal(set) var times: Int
 }
@@ -40,6 +42,9 @@ struct JournalBook {
     struct Limits {
         /// Entries of one device; the oldest goes.
         var perName = 64
+        /// Of them, those that anybody may have caused; the oldest of these goes, so that strangers do not push out what the
+        /// device itself did.
+        var unprovenPerName = 16
         /// Devices; those that were quiet for the longest go.
         var names = 16_384
         /// Entries of all devices together.
@@ -47,6 +52,9 @@ struct JournalBook {
     }
 
     static let strangerLimits = Limits(perName: 16, names: 256, entries: 1024)
+    /// What anybody may have caused is news so often in a `repeatInterval`, over all names: a stranger with ever new ones
+    /// does not fill a log.
+    static let unprovenNewsMax = 256
     /// Characters of a sentence or a name.
     static let textMax = 512
     /// An event that repeats is news again after this time.
@@ -80,6 +88,7 @@ struct JournalBook {
     private var registered: Pool
     private var strangers: Pool
     private var lastNumber: UInt64 = 0
+    private var unprovenNews = (since: WallInstant.never, count: 0)
 
     init(registered: Limits = Limits(), strangers: Limits = strangerLimits) {
         self.registered = Pool(limits: registered)
@@ -88,14 +97,18 @@ struct JournalBook {
 
     /// - Returns: the entry when it is news: new, or repeated after some time.
     mutating func note(
-        _ kind: JournalEntry.Kind, of name: String, isRegistered: Bool, _ sentence: String, address: String?,
-        at now: WallInstant
+        _ kind: JournalEntry.Kind, of name: String, isRegistered: Bool, isProven: Bool = true, _ sentence: String,
+        address: String?, at now: WallInstant
     ) -> JournalEntry? {
         lastNumber += 1
         let entry = JournalEntry(
             number: lastNumber, at: now, name: String(name.prefix(Self.textMax)), kind: kind,
-            sentence: String(sentence.prefix(Self.textMax)), address: address, times: 1)
-        return isRegistered ? Self.note(entry, in: &registered) : Self.note(entry, in: &strangers)
+            sentence: String(sentence.prefix(Self.textMax)), address: address, isProven: isProven, times: 1)
+        let news = isRegistered ? Self.note(entry, in: &registered) : Self.note(entry, in: &strangers)
+        guard let news, !isProven else { return news }
+        if now - unprovenNews.since >= Self.repeatInterval || now < unprovenNews.since { unprovenNews = (now, 0) }
+        unprovenNews.count += 1
+        return unprovenNews.count <= Self.unprovenNewsMax ? news : nil
     }
 
     private static func note(_ entry: JournalEntry, in pool: inout Pool) -> JournalEntry? {
@@ -110,6 +123,12 @@ struct JournalBook {
         } else {
             subject.entries.append(kept)
             pool.entryCount += 1
+            if !kept.isProven, subject.entries.count(where: { !$0.isProven }) > pool.limits.unprovenPerName,
+                let oldest = subject.entries.firstIndex(where: { !$0.isProven })
+            {
+                subject.entries.remove(at: oldest)
+                pool.entryCount -= 1
+            }
             if subject.entries.count > pool.limits.perName {
                 subject.entries.removeFirst()
                 pool.entryCount -= 1
@@ -140,6 +159,6 @@ struct JournalBook {
 
 extension JournalEntry {
     fileprivate func isRepeated(by other: JournalEntry) -> Bool {
-        kind == other.kind && sentence == other.sentence && address == other.address
+        kind == other.kind && sentence == other.sentence && address == other.address && isProven == other.isProven
     }
 }

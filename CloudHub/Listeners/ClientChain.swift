@@ -3,14 +3,28 @@ public import NIOCore
 import NIOSSL
 import Primitives
 
-/// What a client sent behind its own certificate, from the handshake on. Never leaves its event loop.
+/// The certificates that a client sent, from the handshake on. Never leaves its event loop.
 public final class ClientChain {
+    /// The client's own, until the handshake is done: then the channel knows it.
+    private var leaf: NIOSSLCertificate?
     var above: [NIOSSLCertificate] = []
 
     public init() {}
 
+    func sent(_ certificates: [NIOSSLCertificate]) {
+        leaf = certificates.first
+        above = Array(certificates.dropFirst())
+    }
+
+    /// The client's own certificate in DER, if the handshake failed after it came. Nothing of it is proven.
+    func takeUnproven() -> [UInt8]? {
+        defer { leaf = nil }
+        return try? leaf?.toDERBytes()
+    }
+
     /// What the client of the channel showed; `nil` when it showed nothing. Call it on the channel's loop.
     public func shown(by channel: any Channel) -> ShownCertificate? {
+        self.leaf = nil
         let leaf = try? channel.pipeline.syncOperations.nioSSL_peerCertificate()
         guard let bytes = try? leaf?.toDERBytes() else { return nil }
         return ShownCertificate(chain: [bytes] + above.compactMap { try? $0.toDERBytes() })

@@ -67,5 +67,7 @@ public final class HandshakeAdmission: Sendable {
 enum HandshakeRefusal: Error, Equatable {
     /// Too many waited that came later.
     case crowdedOut
+    /// Too many were as slow that came later.
+    case crowdedOutSlow
     case timedOut(HandshakeQueue.Expiry)
 }

@@ -42,6 +42,9 @@ extension HandshakeRefusal {
         case .crowdedOut:
             "too many connections wait for TLS, so the oldest are closed; they come again, and if this goes on, raise "
                 + "limits.handshakes_waiting_max or give the hub more processors"
+        case .crowdedOutSlow:
+            "too many clients began TLS and let the hub wait, so the oldest are closed; if they are devices, raise "
+                + "limits.handshakes_slow_max"
         case .timedOut(.silent):
             "the client connected and sent nothing; if it is a device, look at its network or at a proxy in between"
         case .timedOut(.waited):

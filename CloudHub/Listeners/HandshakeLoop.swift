@@ -90,7 +90,7 @@ final class HandshakeLoop {
         var closing: [(HandshakeDoor, HandshakeRefusal)] = []
         for one in expired {
             guard let door = doors.removeValue(forKey: one.ticket) else { continue }
-            closing.append((door, one.why == .crowdedOut ? .crowdedOut : .timedOut(one.why)))
+            closing.append((door, one.why == .crowdedOut ? .crowdedOutSlow : .timedOut(one.why)))
         }
         let crowdedOut = expired.count { $0.why == .crowdedOut }
         changed { counts in

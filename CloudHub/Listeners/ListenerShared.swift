@@ -30,7 +30,8 @@ final class ListenerShared: Sendable {
     func connectRefused(
         _ sentence: String, _ kind: JournalEntry.Kind, device: String, from address: SocketAddress?
     ) {
-        note(kind, device, sentence, address)
+        // One that is throttled has shown its credential.
+        note(kind, device, sentence, address, isProven: kind == .throttled)
         guard mayComplain(about: "connect " + device) else { return }
         dependencies.logger.warning(
             "a device was refused",
@@ -38,6 +39,14 @@ final class ListenerShared: Sendable {
                 "device": "\(device.prefix(256))", "reason": "\(sentence)",
                 "address": "\(address?.ipAddress ?? "unknown")",
             ])
+    }
+
+    /// The journal and not the log, which has had the failure without the name.
+    func handshakeFailed(_ sentence: String, showing certificate: [UInt8], from address: SocketAddress?) {
+        guard let name = dependencies.nameIn(certificate), !name.isEmpty else { return }
+        note(
+            .refused, name, "a TLS handshake with a certificate of its name failed: \(sentence)", address,
+            isProven: false)
     }
 
     func closes(_ reason: DisconnectReason, device: HubIdentity?, from address: SocketAddress?) {
@@ -50,9 +59,12 @@ final class ListenerShared: Sendable {
             "address": "\(address)",
         ]
         switch reason {
-        case .leftByItself, .connectionLost, .hubStopping, .tokenExpired, .certificateExpired, .deviceDisabled,
-            .deviceRemoved, .credentialsChanged, .authorityRemoved, .certificateRevoked:
+        case .leftByItself, .connectionLost, .hubStopping:
             dependencies.logger.debug("connection closed", metadata: metadata)
+        // The operator's doing, or what was to be expected.
+        case .tokenExpired, .certificateExpired, .deviceDisabled, .deviceRemoved, .credentialsChanged,
+            .authorityRemoved, .certificateRevoked:
+            dependencies.logger.info("connection closed", metadata: metadata)
         case .keepAliveExpired, .notReading, .takenOver, .protocolViolation, .refused:
             guard mayComplain(about: "close \(device?.description ?? "from " + address)") else { return }
             dependencies.logger.warning("connection closed", metadata: metadata)
@@ -106,12 +118,14 @@ final class ListenerShared: Sendable {
     }
 
     private func note(
-        _ kind: JournalEntry.Kind, _ name: String, _ sentence: String, _ address: SocketAddress? = nil
+        _ kind: JournalEntry.Kind, _ name: String, _ sentence: String, _ address: SocketAddress? = nil,
+        isProven: Bool = true
     ) {
-        dependencies.journal?.note(kind, of: name, sentence, address: address?.ipAddress)
+        dependencies.journal?.note(kind, of: name, sentence, address: address?.ipAddress, isProven: isProven)
     }
 
     func undeliverable(_ topic: String, device: HubIdentity?) {
+        if let device { note(.denied, device.description, "a message for it has a topic that MQTT cannot write") }
         guard mayComplain(about: "undeliverable") else { return }
         dependencies.logger.error(
             "a message could not be written because its topic is none",

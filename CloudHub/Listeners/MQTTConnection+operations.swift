@@ -40,6 +40,12 @@ extension MQTTConnection {
         case .methodAnswer(let status, let rid):
             services.methodAnswered(who, rid: rid, status: status, payload: body)
             settle(ticket)
+        case .timeGet(let rid):
+            settle(ticket)
+            guard qos(.timeResponses, nil) != nil else { return }
+            let answer = HubTime(
+                time: shared.dependencies.now(), batchEncodings: TelemetryIntake.batchEncodings)
+            publish(HubTopics.timeResponse(rid: rid), answer.encoded(), child: nil, .atMostOnce)
         }
     }
 
@@ -52,7 +58,7 @@ extension MQTTConnection {
         switch operation {
         case .twinGet(let rid), .reportedPatch(let rid, _):
             twinAnswered(TwinAnswer(status: status, version: nil, body: []), rid: rid, child: child, ticket)
-        case .methodAnswer: settle(ticket)
+        case .methodAnswer, .timeGet: settle(ticket)
         }
     }
 

@@ -142,6 +142,7 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
+        if let violation = error as? TransportViolation { return close(.protocolViolation(violation.sentence)) }
         // A failing socket or handshake ends in channelInactive; what it was is for the log.
         shared.transportFailed(error, device: attached?.dispatch.identity, from: context.remoteAddress)
         context.close(promise: nil)

@@ -4,6 +4,15 @@ public import NIOCore
 import Sessions
 import Synchronization
 
+/// What carries MQTT's bytes was broken by the peer: fired by a handler before the connection, and told as its end.
+public struct TransportViolation: Error, Sendable, Hashable {
+    /// What the peer did, to follow "the device broke the MQTT protocol: ".
+    public let sentence: String
+    public var isRetryable: Bool { false }
+
+    public init(_ sentence: String) { self.sentence = sentence }
+}
+
 /// Everything that speaks MQTT, whichever port it came by: the loops' groups, the limits and the counts are the same.
 public final class MQTTConnections: Sendable {
     private struct Shard {
@@ -38,15 +47,33 @@ public final class MQTTConnections: Sendable {
     ///
     /// Call it on the channel's loop, one of the listener's own group, once TLS is in the pipeline.
     ///
-    /// - Parameter chain: what the TLS handler of the channel fills.
-    public func add(to channel: any Channel, _ chain: ClientChain) throws {
+    /// - Parameters:
+    ///   - chain: what the TLS handler of the channel fills.
+    ///   - position: handlers behind it hear nothing that the peer sends.
+    public func add(
+        to channel: any Channel, _ chain: ClientChain,
+        position: ChannelPipeline.SynchronousOperations.Position = .last
+    ) throws {
         let shard = running.withLock { $0?.byLoop[ObjectIdentifier(channel.eventLoop)] }
         guard let shard = shard?.value, !shard.isStopping else { throw ChannelError.alreadyClosed }
-        try channel.pipeline.syncOperations.addHandler(MQTTConnection(shard: shard, shared: shared, clientChain: chain))
+        try channel.pipeline.syncOperations.addHandler(
+            MQTTConnection(shard: shard, shared: shared, clientChain: chain), position: position)
     }
 
-    func handshakeFailed(_ error: any Error, from address: SocketAddress?) {
+    func handshakeFailed(_ error: any Error, _ chain: ClientChain, from address: SocketAddress?) {
         shared.transportFailed(error, device: nil, from: address)
+        noteFailedHandshake(error, chain, on: .mqtt, from: address)
+    }
+
+    /// Tells the journal of the device that a client certificate names why a handshake failed behind it, on any port.
+    /// Call it on the connection's loop.
+    public func noteFailedHandshake(
+        _ error: any Error, _ chain: ClientChain, on port: ServerTLS.Port, from address: SocketAddress?
+    ) {
+        guard let certificate = chain.takeUnproven(), let sentence = HandshakeFailure.sentence(error, on: port) else {
+            return
+        }
+        shared.handshakeFailed(sentence, showing: certificate, from: address)
     }
 
     func start() async throws {

@@ -17,6 +17,8 @@ public struct MQTTDependencies: Sendable {
     public let throttles: Throttles?
     /// Is told why devices are refused, disconnected, throttled or quarantined.
     public let journal: DeviceJournal?
+    /// The identity that a client certificate, in DER, was made for: its common name.
+    public let nameIn: @Sendable (_ certificate: [UInt8]) -> String?
     public let logger: Logger
     /// The hub's civil clock: when tokens expire is asked of it, nothing is measured with it.
     public let now: @Sendable () -> WallInstant
@@ -24,6 +26,7 @@ public struct MQTTDependencies: Sendable {
     public init(
         authority: any ConnectAuthority, services: any DeviceServices, connected: ConnectedDevices,
         eventLog: any EventLog, intake: TelemetryIntake, throttles: Throttles? = nil, journal: DeviceJournal? = nil,
+        nameIn: @escaping @Sendable (_ certificate: [UInt8]) -> String? = { _ in nil },
         logger: Logger, now: @escaping @Sendable () -> WallInstant
     ) {
         self.authority = authority
@@ -33,6 +36,7 @@ public struct MQTTDependencies: Sendable {
         self.intake = intake
         self.throttles = throttles
         self.journal = journal
+        self.nameIn = nameIn
         self.logger = logger
         self.now = now
     }

@@ -55,7 +55,7 @@ public final class MQTTListener: Sendable {
             let visit = HandshakeAdmission.Visit(
                 makeTLS: { tls.makeHandler(for: .mqtt, chain) },
                 opened: { try connections.add(to: $0, chain) },
-                failed: { connections.handshakeFailed($0, from: $1) })
+                failed: { connections.handshakeFailed($0, chain, from: $1) })
             try admission.admit(channel, visit)
         }
     }

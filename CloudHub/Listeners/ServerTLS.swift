@@ -50,7 +50,7 @@ public final class ServerTLS: Sendable {
         return NIOSSLServerHandler(
             context: context,
             customVerificationCallback: { certificates, promise in
-                chain.above = Array(certificates.dropFirst())
+                chain.sent(certificates)
                 promise.succeed(.certificateVerified)
             },
             configuration: configuration)

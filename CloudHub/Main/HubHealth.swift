@@ -27,6 +27,8 @@ final class HubHealth: Sendable {
         var admission: HandshakeAdmission?
         var certificate: (@Sendable () -> ServerCertificate)?
         var connectorTrouble: (@Sendable () -> String)?
+        /// Of a store behind the hub; `nil` without one.
+        var storeTrouble: (@Sendable () -> String)?
     }
 
     /// - Parameter probes: the databases beside the log, which tells of itself.
@@ -57,7 +59,10 @@ final class HubHealth: Sendable {
         }
         for probe in probes { found.append(.init(probe.name, trouble: await probe.trouble())) }
         found.append(.init("faults", trouble: faultTrouble()))
-        let (certificate, connector) = parts.withLock { ($0.certificate, $0.connectorTrouble) }
+        let (certificate, connector, store) = parts.withLock {
+            ($0.certificate, $0.connectorTrouble, $0.storeTrouble)
+        }
+        if let store { found.append(.init("files", trouble: store())) }
         if let certificate = certificate?() {
             let warnings = certificate.warnings.joined(separator: "; ")
             let isOver = certificate.expiryStatus(at: SystemTime.wall()) == .expired

@@ -6,6 +6,7 @@ import DeviceAPI
 import Devices
 import EventLog
 import Faults
+import Gaps
 import Health
 import HubConfig
 import Hummingbird
@@ -30,6 +31,7 @@ struct HubRooms: Sendable {
     let connected: ConnectedDevices
     let devices: DeviceHub
     let live: LiveState
+    let gaps: GapKeeper
     let faults: SQLiteFaultStore
     let faultRuntime: FaultRuntime
     let desk: ServiceDesk
@@ -81,7 +83,13 @@ struct HubRooms: Sendable {
                 StoreProbe("desk", file: "desk.sqlite") { try await desk.checkWritable() },
             ])
         return HubRooms(
-            log: log, connected: connected, devices: devices, live: live, faults: faults, faultRuntime: runtime,
+            log: log, connected: connected, devices: devices, live: live,
+            gaps: GapKeeper(
+                log: log, caller: GatewayReplay(devices: devices),
+                pace: GapMachine.Pace(ripeAfter: settings.config.eventLog.gapWait),
+                clock: GapKeeper.Clock(wall: SystemTime.wall, monotonic: SystemTime.monotonic),
+                logger: Logger(label: "gaps")),
+            faults: faults, faultRuntime: runtime,
             desk: desk, pages: pages,
             serviceAPI: ServiceAPI(
                 registry: registry, devices: devices, throttles: throttles, clock: SystemTime.wall),
@@ -89,7 +97,7 @@ struct HubRooms: Sendable {
             deviceAPI: DeviceAPI(
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
-            files: try await HubFiles.make(settings, stores: stores),
+            files: try await HubFiles.make(settings, stores: stores, group: group),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))
@@ -97,6 +105,7 @@ struct HubRooms: Sendable {
 
     func close() async {
         try? await httpClient.shutdown()
+        await files.close()
         try? desk.close()
         log.close()
     }

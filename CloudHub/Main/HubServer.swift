@@ -9,6 +9,7 @@ import Devices
 import EventLog
 import Faults
 import FileUpload
+import Gaps
 import Glibc
 import Health
 import HubConfig
@@ -26,6 +27,7 @@ import ServiceAPI
 import ServiceDesk
 import Sessions
 import Synchronization
+import Trace
 import UnixSignals
 import WebListener
 import WebUI
@@ -69,12 +71,13 @@ struct HubServer {
             hostname: settings.hostname, mqttPort: mqttPort, httpsPort: httpsPort, httpPort: httpPort)
         try address.save(to: settings.directory.address)
         let connector = try makeConnector(address)
-        let control = try await startControl(address)
+        let control = try await startControl(address, connector)
         rooms.health.parts.withLock { parts in
             parts.listener = listener
             parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
+            parts.storeTrouble = rooms.files.trouble
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
@@ -152,6 +155,8 @@ struct HubServer {
         let loops = max(1, group.makeIterator().reduce(0) { count, _ in count + 1 })
         var limits = HandshakeLimits()
         limits.inProgressMax = config.handshakesMax
+        limits.slowMax = config.handshakesSlowMax
+        limits.patience = config.handshakePatience
         limits.waitingMax = max(1, config.handshakesWaitingMax / loops)
         limits.timeout = config.handshakeTimeout
         limits.waitMax = config.handshakeWait
@@ -168,8 +173,8 @@ struct HubServer {
         let door = rooms.door
         let dependencies = MQTTDependencies(
             authority: door.authority, services: rooms.devices, connected: rooms.connected, eventLog: rooms.log,
-            intake: door.intake, throttles: door.throttles, journal: door.journal, logger: Logger(label: "mqtt"),
-            now: SystemTime.wall)
+            intake: door.intake, throttles: door.throttles, journal: door.journal,
+            nameIn: { CertificateName.common(inDER: $0) }, logger: Logger(label: "mqtt"), now: SystemTime.wall)
         return MQTTListener(
             configuration: configuration, tls: tls, admission: admission, dependencies: dependencies, group: group)
     }
@@ -189,7 +194,7 @@ struct HubServer {
         }
     }
 
-    private func startControl(_ address: HubAddress) async throws -> ControlServer {
+    private func startControl(_ address: HubAddress, _ connector: Connector?) async throws -> ControlServer {
         let rooms = rooms
         let directory = settings.directory
         let verbs = Verbs(
@@ -197,14 +202,34 @@ struct HubServer {
             database: stores.database,
             running: Verbs.RunningHub(
                 devices: rooms.devices, journal: rooms.door.journal, log: rooms.log, live: rooms.live,
-                faults: rooms.faults, pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
+                faults: rooms.faults, gaps: rooms.gaps,
+                tracer: Tracer(log: rooms.log, faults: rooms.faults) { await Self.lookUp($0, connector) },
+                pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
-                backup: { target in
-                    // It waits for the disk, perhaps for minutes.
-                    try await NIOThreadPool.singleton.runIfActive { try BackupFiles.make(of: directory, to: target) }
-                }))
+                backup: { [blobs = rooms.files.uploads.target.blobs] target, withFiles in
+                    let make = {
+                        // It waits for the disk, perhaps for minutes.
+                        try await NIOThreadPool.singleton.runIfActive {
+                            try BackupFiles.make(of: directory, to: target, withUploads: withFiles)
+                        }
+                    }
+                    if let blobs { try await blobs.keepingFiles(make) } else { try await make() }
+                }, filesElsewhere: settings.config.files.elsewhere))
         return try await ControlServer.start(path: directory.socket, group: group) {
             try await verbs.perform($0, send: $1)
+        }
+    }
+
+    /// A fault's row as the CRM has it now.
+    private static func lookUp(_ fault: Fault, _ connector: Connector?) async -> FaultTrace.CRMRow {
+        guard let connector else { return .unknown("this hub runs without the connector") }
+        do throws(DataverseClientError) {
+            guard let alert = try await connector.alert(of: fault) else { return .absent }
+            return .found(
+                FaultTrace.Alert(
+                    id: alert.id, state: alert.state, caseID: alert.caseID, workOrderID: alert.workOrderID))
+        } catch {
+            return .unknown(error.description)
         }
     }
 
@@ -241,6 +266,7 @@ struct HubServer {
             group.addTask { await rooms.devices.run() }
             group.addTask { await stores.authorities.watch() }
             group.addTask { await rooms.live.run() }
+            group.addTask { await rooms.gaps.run() }
             group.addTask { await rooms.files.uploads.run() }
             group.addTask { await rooms.faultRuntime.run() }
             group.addTask { await certificates.watch() }

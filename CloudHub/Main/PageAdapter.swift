@@ -31,7 +31,7 @@ struct PageAdapter: PageSource {
         let gateways = found.records.filter(\.capabilities.iotEdge).map(\.id)
         let missing = try await NIOThreadPool.singleton.runIfActive {
             try gateways.reduce(into: [DeviceID: UInt64]()) { missing, gateway in
-                missing[gateway] = try log.gaps(gateway: gateway).flatMap(\.holes).reduce(0) { $0 &+ $1.count }
+                missing[gateway] = try log.sequences(gateway: gateway).flatMap(\.gaps).reduce(0) { $0 &+ $1.count }
             }
         }
         return DevicePage(

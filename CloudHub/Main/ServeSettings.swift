@@ -106,6 +106,11 @@ struct ServeSettings: Sendable {
 
     /// The first line of a file that holds a secret.
     func secret(in path: String, key: String) throws(CommandFailure) -> Secret {
+        try secretLines(in: path, key: key).first ?? Secret([])
+    }
+
+    /// The lines of a file that holds secrets, whichever way they end.
+    func secretLines(in path: String, key: String) throws(CommandFailure) -> [Secret] {
         guard let bytes = PrivateFile.read(path) else {
             throw .failed("the secret's file \(path) (\(key)) cannot be read; check its path and permissions")
         }
@@ -114,7 +119,9 @@ struct ServeSettings: Sendable {
                 "a secret can be read by every user of this machine; run chmod 600 on its file",
                 metadata: ["key": "\(key)", "file": "\(path)"])
         }
-        return Secret(bytes.prefix { $0 != UInt8(ascii: "\n") })
+        return bytes.split(separator: UInt8(ascii: "\n"), omittingEmptySubsequences: false).map { line in
+            Secret(line.last == UInt8(ascii: "\r") ? line.dropLast() : line)
+        }
     }
 
     /// The hub's rules as the command line shows them.

@@ -8,6 +8,7 @@ public enum DeviceOperation: Hashable, Sendable {
     case twinGet(rid: String)
     case reportedPatch(rid: String, ifVersion: Int64?)
     case methodAnswer(status: Int, rid: String)
+    case timeGet(rid: String)
 }
 
 /// Turns what an authenticated identity publishes into what IoT Hub makes of it. Pure; one per connection.
@@ -55,6 +56,7 @@ public struct SessionDispatch: Sendable {
                 return .operation(who: who, .reportedPatch(rid: rid, ifVersion: version))
             case .methodResponse(let status, let rid):
                 return .operation(who: who, .methodAnswer(status: status, rid: rid))
+            case .timeGet(let rid): return .operation(who: who, .timeGet(rid: rid))
             }
         } catch {
             return .close(.refused("\(error)"))

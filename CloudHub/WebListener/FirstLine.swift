@@ -1,3 +1,5 @@
+import NIOHTTP1
+
 /// What the first bytes of an HTTP connection ask for.
 enum FirstLine {
     enum Route: Equatable {
@@ -21,5 +23,10 @@ enum FirstLine {
             }
         }
         return isUndecided ? nil : .pages
+    }
+
+    /// Whether a later request of the connection asks for it too.
+    static func isWebSocket(_ head: HTTPRequestHead) -> Bool {
+        route("\(head.method) \(head.uri) ".utf8) == .webSocket
     }
 }

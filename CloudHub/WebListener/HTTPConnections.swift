@@ -1,8 +1,11 @@
 import Hummingbird
 import HummingbirdCore
+import Listeners
 import Logging
 import NIOCore
 import NIOHTTP1
+import NIOHTTPTypes
+import NIOHTTPTypesHTTP1
 import Primitives
 import Synchronization
 
@@ -33,6 +36,7 @@ final class HTTPConnections: Sendable {
     private let logger: Logger
     private let now: @Sendable () -> WallInstant
     private let respond: Responder
+    private let complaints = Complaints()
     private let state = Mutex(State())
 
     init(
@@ -46,19 +50,36 @@ final class HTTPConnections: Sendable {
 
     /// The channel speaks HTTP from now on. Call it on the channel's loop.
     ///
-    /// - Parameter requestBy: when the first request head must be whole.
-    func open(_ channel: any Channel, _ peer: WebPeer, requestBy: NIODeadline) throws {
+    /// The pipeline is that of Hummingbird's own server, but for the decoder, which keeps what comes behind a request for
+    /// an upgrade, and for what watches over the connection.
+    ///
+    /// - Parameters:
+    ///   - requestBy: when the first request head must be whole.
+    ///   - upgrade: grants a later request for a WebSocket; `nil` leaves that to the router.
+    func open(_ channel: any Channel, _ peer: WebPeer, requestBy: NIODeadline, upgrade: LateUpgrade? = nil) throws {
         guard !state.withLock({ $0.isStopping }) else { throw ChannelError.alreadyClosed }
         // As Hummingbird's own server has it: a client may say that it has nothing more to ask, and still be answered.
         try channel.syncOptions?.setOption(.allowRemoteHalfClosure, value: true)
-        let http1 = http1(for: peer)
-        let set = http1.setup(channel: channel, logger: logger)
-        set.whenSuccess { self.serve(channel, http1, $0) }
-        set.whenFailure { _ in channel.close(promise: nil) }
+        let decoder = HTTPRequestDecoder(leftOverBytesStrategy: .forwardBytes, limitConfiguration: Self.headerLimits)
         let operations = channel.pipeline.syncOperations
-        let decoder = try operations.handler(type: ByteToMessageHandler<HTTPRequestDecoder>.self)
-        try operations.addHandler(
-            RequestGuard(limits: limits.pace, requestBy: requestBy), position: .after(decoder))
+        try operations.addHandlers([HTTPResponseEncoder(), ByteToMessageHandler(decoder)])
+        if let upgrade { try operations.addHandler(upgrade) }
+        try operations.addHandlers([
+            RequestGuard(limits: limits.pace, requestBy: requestBy, refused: refused),
+            HTTP1ToHTTPServerCodec(secure: false),
+            HTTPConnectionStateHandler(logger: logger),
+        ])
+        let value = try HTTP1Channel.Value(
+            wrappingChannelSynchronously: channel, configuration: .init(isOutboundHalfClosureEnabled: true))
+        serve(channel, http1(for: peer), value)
+    }
+
+    /// Says why a peer was refused before anybody looked at its request.
+    func refused(_ sentence: String, from address: SocketAddress?) {
+        let address = address?.ipAddress ?? "unknown"
+        guard complaints.mayComplain(about: address) else { return }
+        logger.warning(
+            "an HTTP request was refused", metadata: ["reason": "\(sentence)", "address": "\(address)"])
     }
 
     /// Lets every request that is being answered end, no longer than the limit, and closes every connection.
@@ -92,22 +113,17 @@ final class HTTPConnections: Sendable {
     }
 
     private func http1(for peer: WebPeer) -> HTTP1Channel {
-        HTTP1Channel(
-            responder: { request, writer, _ in
-                var response = try await self.answer(request, peer)
-                response.headers[.date] = HTTPDate.text(self.now())
-                response.headers[.server] = "fieldline"
-                do {
-                    try await writer.write(response: response.head, body: response.body)
-                } catch is HTTPParserError {
-                    // A second answer would be written for it.
-                    throw ChannelError.ioOnClosedChannel
-                }
-            },
-            configuration: .init(
-                httpDecoderConfiguration: .init(
-                    maxHeaderFieldSize: WebLimits.headerFieldBytesMax, maxHeaderListSize: WebLimits.headBytesMax,
-                    maxHeaderFieldCount: WebLimits.headerCountMax)))
+        HTTP1Channel { request, writer, _ in
+            var response = try await self.answer(request, peer)
+            response.headers[.date] = HTTPDate.text(self.now())
+            response.headers[.server] = "fieldline"
+            do {
+                try await writer.write(response: response.head, body: response.body)
+            } catch is HTTPParserError {
+                // A second answer would be written for it.
+                throw ChannelError.ioOnClosedChannel
+            }
+        }
     }
 
     private func answer(_ request: Request, _ peer: WebPeer) async throws -> Response {

@@ -2,20 +2,26 @@ import NIOCore
 import NIOHTTP1
 import Primitives
 
-/// Watches the pace of one HTTP connection, from its first request to its end; what passes it is not changed.
-final class RequestGuard: ChannelDuplexHandler {
+/// Watches the pace of one HTTP connection, from its first request to its end.
+final class RequestGuard: ChannelDuplexHandler, RemovableChannelHandler {
     typealias InboundIn = HTTPServerRequestPart
     typealias InboundOut = HTTPServerRequestPart
     typealias OutboundIn = HTTPServerResponsePart
     typealias OutboundOut = HTTPServerResponsePart
 
     private var pace: RequestPace
+    private let refused: (_ sentence: String, SocketAddress?) -> Void
     private var timer: Scheduled<Void>?
     private var armedFor: MonotonicInstant?
     private var isReading = false
     private var isEnded = false
 
-    init(limits: RequestPace.Limits, requestBy: NIODeadline) {
+    /// - Parameter refused: is told what is wrong with the peer, in words for the operator.
+    init(
+        limits: RequestPace.Limits, requestBy: NIODeadline,
+        refused: @escaping (_ sentence: String, SocketAddress?) -> Void
+    ) {
+        self.refused = refused
         pace = RequestPace(limits: limits, headBy: MonotonicInstant(requestBy))
     }
 
@@ -33,15 +39,21 @@ final class RequestGuard: ChannelDuplexHandler {
 
     func channelRead(context: ChannelHandlerContext, data: NIOAny) {
         guard !isEnded else { return }
-        switch Self.unwrapInboundIn(data) {
-        case .head(let head):
+        var part = Self.unwrapInboundIn(data)
+        switch part {
+        case .head(var head):
             if pace.isBetweenAnswers, head.headers["expect"] == ["100-continue"] { sayContinue(context) }
             pace.headReceived(now: now(context))
+            // Behind a request for another protocol the decoder reads no other, granted or not.
+            if head.headers.contains(name: "upgrade") || head.method == .CONNECT {
+                head.headers.replaceOrAdd(name: "connection", value: "close")
+                part = .head(head)
+            }
         case .body(let bytes): pace.bodyReceived(bytes.readableBytes)
         case .end: pace.requestEnded()
         }
         arm(context)
-        context.fireChannelRead(data)
+        context.fireChannelRead(Self.wrapInboundOut(part))
     }
 
     /// The client waits for it before it sends its body. Source: RFC 9110 section 10.1.1.
@@ -62,10 +74,10 @@ final class RequestGuard: ChannelDuplexHandler {
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        guard error as? HTTPParserError == .headerOverflow, pace.isBetweenAnswers, !isEnded else {
-            context.fireErrorCaught(error)
-            return
-        }
+        guard let problem = error as? HTTPParserError, !isEnded else { return context.fireErrorCaught(error) }
+        let isLong = problem == .headerOverflow
+        refused(isLong ? "the headers are too long" : "what came is no HTTP request", context.remoteAddress)
+        guard isLong, pace.isBetweenAnswers else { return context.fireErrorCaught(error) }
         end(.requestHeaderFieldsTooLarge, context)
     }
 
@@ -112,7 +124,10 @@ final class RequestGuard: ChannelDuplexHandler {
         guard !isEnded else { return }
         switch pace.timerFired(now: now(context), isReading: isReading) {
         case .rearm: arm(context)
-        case .timedOut(let beforeFirstRequest): end(beforeFirstRequest ? .requestTimeout : nil, context)
+        case .timedOut(let beforeFirstRequest):
+            if beforeFirstRequest { refused("the request did not come in time", context.remoteAddress) }
+            if pace.isRequestOpen { refused("the body of a request came too slowly", context.remoteAddress) }
+            end(beforeFirstRequest ? .requestTimeout : nil, context)
         case .ignore: break
         }
     }

@@ -24,7 +24,7 @@ struct RequestPace {
 
     private let limits: Limits
     private var hasRequest = false
-    private var isRequestOpen = false
+    private(set) var isRequestOpen = false
     private var pendingAnswers = 0
     private var bodyBytes = 0
     private var headBy: MonotonicInstant

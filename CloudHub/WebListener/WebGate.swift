@@ -43,13 +43,18 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
         held.writeBuffer(&bytes)
         switch FirstLine.route(held.readableBytesView) {
         case .webSocket?: pass(context) { try openWebSocket(context.channel) }
-        case .pages?: pass(context) { try shared.http.open(context.channel, peer(context), requestBy: requestBy) }
+        case .pages?:
+            pass(context) {
+                try shared.http.open(
+                    context.channel, peer(context), requestBy: requestBy,
+                    upgrade: LateUpgrade(shared: shared, clientChain: clientChain))
+            }
         case nil: break
         }
     }
 
     func errorCaught(context: ChannelHandlerContext, error: any Error) {
-        shared.handshakeFailed(error, from: context.remoteAddress)
+        shared.handshakeFailed(error, clientChain, from: context.remoteAddress)
         context.close(promise: nil)
     }
 
@@ -81,6 +86,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
     }
 
     private func isLate(_ context: ChannelHandlerContext) {
+        shared.http.refused("the request did not come in time", from: context.remoteAddress)
         if held.readableBytes > 0 {
             context.writeAndFlush(Self.wrapOutboundOut(ByteBuffer(string: Self.lateAnswer)), promise: nil)
         }

@@ -93,7 +93,7 @@ public final class WebListener: Sendable {
                     opened: {
                         try $0.pipeline.syncOperations.addHandler(WebGate(shared: shared, clientChain: chain))
                     },
-                    failed: { shared.handshakeFailed($0, from: $1) })
+                    failed: { shared.handshakeFailed($0, chain, from: $1) })
                 try admission.admit(channel, visit)
             }
         }

@@ -1,7 +1,6 @@
 import Listeners
 import Logging
 import NIOCore
-import WebSocketCodec
 
 /// What all connections of the port share: where they go, their limits, and how they speak to the operator.
 final class WebShared: Sendable {
@@ -18,7 +17,8 @@ final class WebShared: Sendable {
         self.logger = logger
     }
 
-    func handshakeFailed(_ error: any Error, from address: SocketAddress?) {
+    func handshakeFailed(_ error: any Error, _ chain: ClientChain, from address: SocketAddress?) {
+        mqtt.noteFailedHandshake(error, chain, on: .web, from: address)
         guard let sentence = HandshakeFailure.sentence(error, on: .web), complaints.mayComplain(about: sentence) else {
             return
         }
@@ -28,12 +28,6 @@ final class WebShared: Sendable {
     func webSocketRefused(_ sentence: String, from address: SocketAddress?) {
         guard complaints.mayComplain(about: "refused " + (address?.ipAddress ?? "")) else { return }
         logger.warning("a WebSocket was refused", metadata: metadata(sentence, address))
-    }
-
-    func webSocketBroken(_ error: WebSocketError, from address: SocketAddress?) {
-        guard complaints.mayComplain(about: "broken " + (address?.ipAddress ?? "")) else { return }
-        logger.warning(
-            "a WebSocket was closed because its client broke the rules", metadata: metadata("\(error)", address))
     }
 
     private func metadata(_ reason: String, _ address: SocketAddress?) -> Logger.Metadata {

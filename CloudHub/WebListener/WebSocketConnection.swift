@@ -66,8 +66,19 @@ final class WebSocketConnection: ChannelDuplexHandler {
             handOn(output, context)
         } catch {
             handOn(output, context)
-            shared.webSocketBroken(error, from: context.remoteAddress)
-            end(error.closeCode, context)
+            broken(error, context)
+        }
+    }
+
+    /// MQTT says so in the log and in the device's journal, and closes.
+    private func broken(_ error: WebSocketError, _ context: ChannelHandlerContext) {
+        if case .open = state {
+            sendClose(error.closeCode, context)
+            state = .ended
+            context.fireErrorCaught(TransportViolation("in its WebSocket \(error)"))
+            context.close(promise: nil)
+        } else {
+            finish(context)
         }
     }
 

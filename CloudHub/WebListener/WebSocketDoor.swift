@@ -57,18 +57,10 @@ final class WebSocketDoor: ChannelInboundHandler, RemovableChannelHandler {
         isAnswered = true
         let operations = context.pipeline.syncOperations
         do {
-            let encoder = try operations.context(handlerType: HTTPResponseEncoder.self)
-            let decoder = try operations.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
-            let frames = WebSocketConnection(shared: shared)
-            try operations.addHandler(frames)
+            let handlers = try WebSocketUpgrade.HTTPHandlers(of: context)
+            try operations.addHandler(WebSocketConnection(shared: shared))
             try shared.mqtt.add(to: context.channel, clientChain)
-            let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
-            context.write(Self.wrapOutboundOut(.head(head)), promise: nil)
-            context.writeAndFlush(Self.wrapOutboundOut(.end(nil)), promise: nil)
-            operations.removeHandler(context: encoder, promise: nil)
-            operations.removeHandler(context: context, promise: nil)
-            // It hands over the frames that came with the request.
-            operations.removeHandler(context: decoder, promise: nil)
+            handlers.leave(context, headers)
         } catch {
             context.close(promise: nil)  // the hub is stopping
         }
@@ -80,15 +72,7 @@ final class WebSocketDoor: ChannelInboundHandler, RemovableChannelHandler {
         guard !isAnswered else { return }
         isAnswered = true
         shared.webSocketRefused(sentence, from: context.remoteAddress)
-        let body = ByteBuffer(string: sentence + "\n")
-        var all = headers
-        all.add(name: "content-type", value: "text/plain; charset=utf-8")
-        all.add(name: "content-length", value: String(body.readableBytes))
-        all.replaceOrAdd(name: "connection", value: status == .upgradeRequired ? "upgrade, close" : "close")
-        let head = HTTPResponseHead(version: .http1_1, status: status, headers: all)
-        context.write(Self.wrapOutboundOut(.head(head)), promise: nil)
-        context.write(Self.wrapOutboundOut(.body(.byteBuffer(body))), promise: nil)
-        context.writeAndFlush(Self.wrapOutboundOut(.end(nil)), promise: nil)
+        WebSocketUpgrade.write(status, headers, sentence, to: context)
         context.close(promise: nil)
     }
 }

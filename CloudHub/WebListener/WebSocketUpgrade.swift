@@ -1,4 +1,5 @@
 import Crypto
+import NIOCore
 import NIOHTTP1
 import Primitives
 
@@ -44,6 +45,45 @@ enum WebSocketUpgrade {
             "upgrade": "websocket", "connection": "upgrade", "sec-websocket-accept": accept(key),
             "sec-websocket-protocol": subprotocol,
         ])
+    }
+
+    /// Writes a refusal; the caller closes.
+    static func write(
+        _ status: HTTPResponseStatus, _ headers: HTTPHeaders, _ sentence: String, to context: ChannelHandlerContext
+    ) {
+        let body = ByteBuffer(string: sentence + "\n")
+        var all = headers
+        all.add(name: "content-type", value: "text/plain; charset=utf-8")
+        all.add(name: "content-length", value: String(body.readableBytes))
+        all.replaceOrAdd(name: "connection", value: status == .upgradeRequired ? "upgrade, close" : "close")
+        let head = HTTPResponseHead(version: .http1_1, status: status, headers: all)
+        context.write(NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
+        context.write(NIOAny(HTTPServerResponsePart.body(.byteBuffer(body))), promise: nil)
+        context.writeAndFlush(NIOAny(HTTPServerResponsePart.end(nil)), promise: nil)
+    }
+
+    /// What takes HTTP apart and puts it together on the connection of a handler behind it.
+    struct HTTPHandlers {
+        private let encoder: ChannelHandlerContext
+        private let decoder: ChannelHandlerContext
+
+        init(of context: ChannelHandlerContext) throws {
+            let operations = context.pipeline.syncOperations
+            encoder = try operations.context(handlerType: HTTPResponseEncoder.self)
+            decoder = try operations.context(handlerType: ByteToMessageHandler<HTTPRequestDecoder>.self)
+        }
+
+        /// Says 101, and goes with whoever granted it: what came behind the request goes to the next handler.
+        func leave(_ context: ChannelHandlerContext, _ headers: HTTPHeaders) {
+            let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
+            context.write(NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
+            context.writeAndFlush(NIOAny(HTTPServerResponsePart.end(nil)), promise: nil)
+            let operations = context.pipeline.syncOperations
+            operations.removeHandler(context: encoder, promise: nil)
+            operations.removeHandler(context: context, promise: nil)
+            // It hands over the frames that came with the request.
+            operations.removeHandler(context: decoder, promise: nil)
+        }
     }
 
     private static func names(_ token: String, in values: [Substring]) -> Bool {

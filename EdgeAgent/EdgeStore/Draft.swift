@@ -12,7 +12,8 @@ enum Cost {
 /// A row ready to be written.
 struct EncodedRow {
     let chunk: OutboxChunk
-    let encoding: RowCodec.Encoding
+    /// As `RowCodec` says.
+    let encoding: Int
     let bytes: [UInt8]
 
     init(_ chunk: OutboxChunk, _ codec: RowCodec) {
@@ -108,6 +109,7 @@ struct Draft {
         state.mark = KnownElapsed.Mark(elapsed: .milliseconds(now), clocks: clocks)
         state.acknowledged = pending.rows
         try state.write(connection)
+        pending.wereNoted()
     }
 
     mutating func insert(_ row: EncodedRow) throws(OutboxError) {
@@ -120,7 +122,7 @@ struct Draft {
             """,
             [
                 .sequence(chunk.first), .sequence(chunk.count), .count(chunk.lane.rawValue), .sequence(chunk.last),
-                .count(chunk.retention.priority.rawValue), expires ?? .null, .count(row.encoding.rawValue),
+                .count(chunk.retention.priority.rawValue), expires ?? .null, .count(row.encoding),
                 .count(chunk.fragments.count), .blob(row.bytes),
             ], doing: "append records")
         let amount = OutboxAmount(records: chunk.count, bytes: row.cost)
@@ -151,11 +153,14 @@ struct Draft {
     ///
     /// - Returns: the first sequences of those incoming rows that are not stored.
     mutating func makeRoom(_ bytes: Int, incoming: [EncodedRow]) throws(OutboxError) -> Set<UInt64> {
-        let pageBytes = try connection.number("PRAGMA page_size")
-        let used = try connection.number("PRAGMA page_count") - connection.number("PRAGMA freelist_count")
-        // A few pages for the tables' inner nodes.
-        let excess = used * pageBytes + bytes + 8 * pageBytes - limits.quotaBytes
+        var excess = try excess(bytes)
         guard excess > 0 else { return [] }
+        if !pending.isEmpty {
+            // What the hub has goes before what it has not, wherever it lies.
+            try settle(isDue: true)
+            excess = try self.excess(bytes)
+            guard excess > 0 else { return [] }
+        }
         let rows = incoming.map { StoredRow(first: $0.chunk.first, rank: $0.chunk.rank, bytes: $0.cost) }
         let eviction = try OutboxEviction.decide(excess: excess, incoming: rows) {
             (rank, after) throws(OutboxError) in try oldest(rank, after: after)
@@ -167,6 +172,14 @@ struct Draft {
         let refused = Set(eviction.refused.map(\.first))
         for row in incoming where refused.contains(row.chunk.first) { try note(lost: row.chunk, reason: .dropped) }
         return refused
+    }
+
+    /// How far the file would pass its quota with so many bytes more.
+    private func excess(_ bytes: Int) throws(OutboxError) -> Int {
+        let pageBytes = try connection.number("PRAGMA page_size")
+        let used = try connection.number("PRAGMA page_count") - connection.number("PRAGMA freelist_count")
+        // A few pages for the tables' inner nodes.
+        return used * pageBytes + bytes + 8 * pageBytes - limits.quotaBytes
     }
 
     private func oldest(_ rank: EvictionRank, after: UInt64) throws(OutboxError) -> StoredRow? {

@@ -14,7 +14,7 @@ enum OutboxSchema {
 
     /// - `row`: records without acknowledgement, and those of `state.facts` that have it. `first` and `last` are
     ///   sequences, `lane` 0 readings, 1 faults, 2 replays; `priority` of readings; `expires` milliseconds of known
-    ///   time; `encoding` 0 plain, 1 zstd; `bytes` the size of the plain fragments.
+    ///   time; `encoding` 0 plain, else a dictionary's number; `bytes` the size of the plain fragments.
     /// - `sent`: acknowledged records that are kept for a replay, `acknowledged` at milliseconds of known time.
     /// - `dropped`: runs that were dropped unsent and are not yet declared.
     /// - `lost`: the same by sensor, until a reading has told it; `reason` 0 dropped, 1 expired.

@@ -5,12 +5,13 @@ internal import Telemetry
 /// Rows that the hub has acknowledged and that the file still has, and declarations that it has heard.
 struct PendingAcknowledgements {
     /// From here on they are written by themselves.
-    static let rowsMax = 128
+    static let rowsMax = 256
     /// Plain fragments in them, at most; the same.
-    static let bytesMax = 1024 * 1024
-    /// From here on the next commit puts them into table `sent`.
-    static let filedBytes = OutboxLimits.rowBytesMax
-    static let filedRows = 64
+    static let bytesMax = 2 * 1024 * 1024
+    /// From here on the next commit puts them into table `sent`: several large rows at once, because each such commit
+    /// writes pages that they share.
+    static let filedBytes = 8 * OutboxLimits.rowBytesMax
+    static let filedRows = 128
 
     private(set) var rows: [UInt64]
     private(set) var plainBytes = 0
@@ -46,6 +47,8 @@ struct PendingAcknowledgements {
     }
 
     mutating func forgetDeclared() { declared = [] }
+    /// The file has the list.
+    mutating func wereNoted() { since = nil }
     mutating func forgetRows() { self = PendingAcknowledgements(keeping: declared, since: since) }
 
     private init(keeping declared: [Run], since: MonotonicInstant?) {

@@ -74,7 +74,7 @@ extension SQLiteOutbox {
             }
             if contents.pending.isFull {
                 try Self.small(&contents) { (contents: inout Contents) throws(OutboxError) in
-                    try settle(&contents)
+                    try settle(&contents, isFiled: true)
                 }
             }
         }
@@ -88,14 +88,15 @@ extension SQLiteOutbox {
     /// Writes what acknowledgements have left; for the end of the program.
     public func flush() throws(OutboxError) {
         try small { (contents: inout Contents) throws(OutboxError) in
-            if !contents.pending.isEmpty { try settle(&contents) }
+            if contents.pending.since != nil { try settle(&contents, isFiled: false) }
         }
     }
 
-    private func settle(_ contents: inout Contents) throws(OutboxError) {
+    /// - Parameter isFiled: the rows go into table `sent`; else their list is written down.
+    private func settle(_ contents: inout Contents, isFiled: Bool) throws(OutboxError) {
         var draft = Draft(contents, now: clock.now(), limits: limits)
         try contents.connection.transaction(doing: "forget acknowledged records") { () throws(OutboxError) in
-            try draft.settle(isDue: true)
+            try draft.settle(isDue: isFiled)
             try draft.writeState()
         }
         draft.take(into: &contents)
@@ -106,12 +107,15 @@ extension SQLiteOutbox {
     public func tidy() throws(OutboxError) -> [Run] {
         try small { (contents: inout Contents) throws(OutboxError) in
             let now = clock.now().monotonic
-            if let since = contents.pending.since, now - since >= Self.settleAfter { try settle(&contents) }
+            if let since = contents.pending.since, now - since >= Self.settleAfter {
+                try settle(&contents, isFiled: false)
+            }
             var expired: [Run] = []
             if TidyPace.isDue(&contents.pace.lastExpiry, every: .seconds(1), now: now) {
                 expired = try expire(&contents)
             }
             if TidyPace.isDue(&contents.pace.lastTrim, every: .seconds(60), now: now) {
+                if !contents.pending.isEmpty { try settle(&contents, isFiled: true) }
                 try trim(&contents)
                 try giveBack(contents)
             }
@@ -165,7 +169,7 @@ extension SQLiteOutbox {
 
     public func replay(_ run: Run) throws(OutboxError) -> ReplayOutcome {
         try small { (contents: inout Contents) throws(OutboxError) in
-            if !contents.pending.isEmpty { try settle(&contents) }
+            if !contents.pending.isEmpty { try settle(&contents, isFiled: true) }
             var draft = Draft(contents, now: clock.now(), limits: limits)
             let known = run.subtracting([Run(start: draft.state.nextSequence, count: .max)])
             guard let asked = known.first else {

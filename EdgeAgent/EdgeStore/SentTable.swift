@@ -25,7 +25,7 @@ enum SentTable {
             """,
             [
                 .sequence(chunk.first), .sequence(chunk.count), .count(chunk.lane.rawValue), .sequence(chunk.last),
-                .integer(draft.now), .count(row.encoding.rawValue), .count(chunk.fragments.count), .blob(row.bytes),
+                .integer(draft.now), .count(row.encoding), .count(chunk.fragments.count), .blob(row.bytes),
             ], doing: "keep a sent row")
         draft.state.replayable.records += chunk.count
         draft.state.replayable.bytes += row.cost

@@ -134,7 +134,9 @@ private struct Parts {
                 }
             },
             stored: { uplink.recordsStored() })
-        pipeline = Pipeline(rules: config.rules, epoch: store.epoch, sha1: { GatewayCrypto.sha1($0) })
+        pipeline = Pipeline(
+            rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
+            sha1: { GatewayCrypto.sha1($0) })
     }
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.

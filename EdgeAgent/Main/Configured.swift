@@ -75,7 +75,7 @@ struct Configured {
         if let caFile = hub.caFile { checkReadable(caFile, "hub.ca_file", &problems) }
         guard let account = account(hub, &problems) else { return nil }
         var settings = UplinkSettings(
-            hubHost: hub.host, port: hub.port, gateway: account.gateway, credentials: account.credentials,
+            hubHost: account.door, port: hub.port, gateway: account.gateway, credentials: account.credentials,
             caFile: hub.caFile)
         settings.accountHost = account.host
         if hub.transport == .webSocket { settings.inner = .webSocket(path: HubEndpoint.webSocketPath) }
@@ -101,7 +101,10 @@ struct Configured {
     private struct Account {
         let gateway: DeviceID
         let credentials: UplinkSettings.Credentials
+        /// The hub's name.
         let host: String
+        /// Where to connect, and the name that the certificate must have.
+        let door: String
     }
 
     private static func account(_ hub: HubConnection, _ problems: inout [String]) -> Account? {
@@ -109,7 +112,7 @@ struct Configured {
         case .certificate(let device, let certificateFile, let key):
             checkReadable(certificateFile, "hub.certificate_file", &problems)
             let certificate = ClientCertificate(file: certificateFile, key: located(key, &problems))
-            return Account(gateway: device, credentials: .certificate(certificate), host: hub.host)
+            return Account(gateway: device, credentials: .certificate(certificate), host: hub.host, door: hub.host)
         case .connectionStringFile(let file):
             let key = "hub.connection_string_file"
             do throws(FileProblem) {
@@ -120,9 +123,15 @@ struct Configured {
                         problems.append("\(key): \(file) needs DeviceId and SharedAccessKey: take a device's string")
                         return nil
                     }
+                    guard let door = door(of: string, in: hub) else {
+                        problems.append(
+                            "\(key): \(file) has a GatewayHostName, and hub.host is neither that nor HostName; make "
+                                + "hub.host one of both, or take GatewayHostName out")
+                        return nil
+                    }
                     return Account(
                         gateway: device, credentials: .sharedAccessKey(secret),
-                        host: HostName.withoutPort(string.hostName))
+                        host: HostName.withoutPort(string.hostName), door: door)
                 } catch {
                     problems.append("\(key): \(file): \(error)")
                 }
@@ -131,6 +140,13 @@ struct Configured {
             }
             return nil
         }
+    }
+
+    /// GatewayHostName, as device SDKs have it; else what the configuration says. `nil` when those two disagree.
+    private static func door(of string: ConnectionString, in hub: HubConnection) -> String? {
+        guard let gateway = string.gatewayHostName else { return hub.host }
+        guard HostName.same(hub.host, string.hostName) || HostName.same(hub.host, gateway) else { return nil }
+        return HostName.withoutPort(gateway)
     }
 
     private static func located(_ key: HubConnection.Key, _ problems: inout [String]) -> ClientCertificate.Key {

@@ -1,6 +1,8 @@
 import CLinux
 import DriverRuntime
+import Glibc
 import Primitives
+import Rules
 import SouthboundAPI
 import Telemetry
 
@@ -18,6 +20,14 @@ enum WallClock {
         let state = adjtimex(&report)
         let isDisciplined = state >= 0 && state != TIME_ERROR && report.status & STA_UNSYNC == 0
         return (time, isDisciplined ? .synchronised : .guessed)
+    }
+
+    /// Seconds east of Greenwich in a schedule's zone.
+    static func offset(in zone: Schedule.Zone, at time: WallInstant) -> Int {
+        if let fixed = zone.fixedOffset { return fixed }
+        var seconds = time_t(time.milliseconds / 1000)
+        var parts = tm()
+        return localtime_r(&seconds, &parts) == nil ? 0 : parts.tm_gmtoff
     }
 
     static let forDrivers = DriverClock(monotonic: { SystemTime.monotonic }, wall: { now() })

@@ -26,6 +26,7 @@ public struct Pipeline: Sendable {
     private let rules: [EdgeRule]
     private let epoch: Epoch
     private let sha1: @Sendable ([UInt8]) -> [UInt8]
+    private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int
     private var evaluator: RuleEvaluator
     private var open = OpenFaults()
     private var keptRevision: UInt64 = 0
@@ -34,9 +35,11 @@ public struct Pipeline: Sendable {
     /// - Parameters:
     ///   - rules: unique names, none reserved, at most `rulesMax`.
     ///   - epoch: of the outbox that keeps the records.
+    ///   - zoneOffset: seconds east of Greenwich in a schedule's zone at a time.
     ///   - sha1: gives the 20 bytes of SHA-1.
     public init(
         rules: [EdgeRule], epoch: Epoch, statesMax: Int = RuleEvaluator.statesMaxDefault,
+        zoneOffset: @escaping @Sendable (Schedule.Zone, WallInstant) -> Int = { zone, _ in zone.fixedOffset ?? 0 },
         sha1: @escaping @Sendable ([UInt8]) -> [UInt8]
     ) {
         precondition(rules.count <= Self.rulesMax, "a gateway has at most \(Self.rulesMax) rules")
@@ -45,6 +48,7 @@ public struct Pipeline: Sendable {
         )
         self.rules = rules
         self.epoch = epoch
+        self.zoneOffset = zoneOffset
         self.sha1 = sha1
         evaluator = RuleEvaluator(rules: rules.map(\.rule), statesMax: statesMax)
     }
@@ -69,6 +73,7 @@ public struct Pipeline: Sendable {
         isServed: (DeviceID) -> Bool = { _ in true }
     ) -> PipelineOutput {
         var turn = Turn(now: now, nextSequence: firstSequence)
+        tellTime(now)
         if let bytes, !restore(bytes, at: now.monotonic) {
             turn.output.notices.append(.stateUnreadable)
             isOpenChanged = true
@@ -95,6 +100,7 @@ public struct Pipeline: Sendable {
         readings: [Reading], health: [DeviceHealth], at now: PipelineTime, firstSequence: UInt64
     ) -> PipelineOutput {
         var turn = Turn(now: now, nextSequence: firstSequence)
+        tellTime(now)
         turn.output.records.reserveCapacity(readings.count + health.count)
         for reading in readings { take(reading, &turn) }
         for health in health { take(health, &turn) }
@@ -104,8 +110,19 @@ public struct Pipeline: Sendable {
     /// The clock has moved.
     public mutating func timeReached(at now: PipelineTime, firstSequence: UInt64) -> PipelineOutput {
         var turn = Turn(now: now, nextSequence: firstSequence)
+        tellTime(now)
         for outcome in evaluator.timeReached(now.monotonic) { settle(outcome, reading: nil, &turn) }
         return finish(turn)
+    }
+
+    /// Schedules follow the wall clock; while it is unset they do as the rule says.
+    private mutating func tellTime(_ now: PipelineTime) {
+        guard !evaluator.zones.isEmpty else { return }
+        guard now.clock != .unset else { return evaluator.clockIs(nil, at: now.monotonic) }
+        evaluator.clockIs(
+            RuleClock(
+                wallOffset: now.wall.milliseconds - now.monotonic.nanoseconds / 1_000_000,
+                zoneOffsets: evaluator.zones.map { zoneOffset($0, now.wall) }), at: now.monotonic)
     }
 
     // MARK: - One turn
@@ -157,14 +174,17 @@ public struct Pipeline: Sendable {
         case .breached:
             act(edgeRule.whenRaised, rule, outcome.device, value?.description, &turn)
             raise(template, rule.severity, &turn)
-        case .recovered:
+        case .recovered, .suspended:
             act(edgeRule.whenCleared, rule, outcome.device, value?.description, &turn)
-            template.message = Self.clearedMessage(rule, outcome.device, value)
+            template.message =
+                outcome.kind == .suspended
+                ? "\(rule.name): its schedule has ended" : Self.clearedMessage(rule, outcome.device, value)
             clear(template, &turn)
         }
     }
 
     private static func clearedMessage(_ rule: Rule, _ device: DeviceID, _ value: ReadingValue?) -> String {
+        if case .expression = rule.condition { return "\(rule.name) of \(device): no longer so" }
         guard let metric = rule.metric, let value, rule.condition != .silent else {
             return "\(rule.name): \(device) is heard again"
         }

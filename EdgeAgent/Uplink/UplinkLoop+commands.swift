@@ -74,7 +74,7 @@ extension UplinkLoop {
             logger.info("desired properties changed", metadata: ["device": "\(device)", "version": "\(version)"])
             if child == nil { desiredChanged(version) }
         case .twinResponse(let status, let rid, _): twinAnswered(status, rid: rid, payload: payload)
-        case .cloudToDevice, .moduleInput: break
+        case .cloudToDevice, .moduleInput, .time: break
         }
     }
 

@@ -7,4 +7,9 @@ public enum DeviceSubscription: String, CaseIterable, Codable, Sendable {
     case desiredChanges
     /// Fieldline's own: what of a gateway's batches was quarantined.
     case receipts
+    /// Fieldline's own: what time it is.
+    case timeResponses
+
+    /// Whether a gateway may subscribe for its children as well.
+    var isOfChildren: Bool { self != .receipts && self != .timeResponses }
 }

@@ -5,6 +5,9 @@ extension HubTopics {
     public static func publish(
         _ topicName: String, from identity: HubIdentity
     ) throws(TopicError) -> (child: DeviceID?, publish: DevicePublish) {
+        if let rest = Substring(topicName).dropping(timeGetPath) {
+            return (nil, .timeGet(rid: try requestID(rest, TopicContext(topicName, identity))))
+        }
         let (child, inner) = try unwrapped(topicName, identity)
         let speaker = child.map { HubIdentity($0) } ?? identity
         if let rest = inner.dropping("$iothub/") {
@@ -25,6 +28,7 @@ extension HubTopics {
             guard identity.module == nil else { throw TopicError(.unknownFilter, TopicContext(filter, identity)) }
             return (.own, .receipts)
         }
+        if filter == timeFilter { return (.own, .timeResponses) }
         var scope = SubscriptionScope.own
         var inner = Substring(filter)
         var owners = [base(of: identity)]
@@ -61,6 +65,9 @@ extension HubTopics {
         _ topicName: String, to identity: HubIdentity
     ) throws(TopicError) -> (child: DeviceID?, publish: HubPublish) {
         if topicName == receipts { return (nil, .receipt) }
+        if let rest = Substring(topicName).dropping(timeAnswerPath) {
+            return (nil, .time(rid: try requestID(rest, TopicContext(topicName, identity))))
+        }
         let (child, inner) = try unwrapped(topicName, identity)
         let context = TopicContext(topicName, identity)
         let target = child.map { HubIdentity($0) } ?? identity
@@ -125,6 +132,14 @@ extension HubTopics {
             return .twinResponse(status: status, rid: rid, version: try version(query, context))
         }
         throw TopicError(.unknownTopic, context)
+    }
+
+    /// What is left of a topic that is a request or its answer, and nothing else.
+    private static func requestID(_ rest: Substring, _ context: TopicContext) throws(TopicError) -> String {
+        let (path, query) = split(rest)
+        guard path.isEmpty else { throw TopicError(.unknownTopic, context) }
+        guard let rid = query.raw("$rid"), !rid.isEmpty else { throw TopicError(.missingRequestID, context) }
+        return String(rid)
     }
 
     /// `a/b/?q` or `a/b?q` as `a/b` and its query.

@@ -10,6 +10,8 @@ public enum DevicePublish: Hashable, Sendable {
     case reportedPatch(rid: String, ifVersion: Int64?)
     /// `$iothub/methods/res/{status}/?$rid=…`; any integer, negative ones too.
     case methodResponse(status: Int, rid: String)
+    /// `$fieldline/time/GET/?$rid=…`
+    case timeGet(rid: String)
 }
 
 /// For whom a gateway subscribes.
@@ -30,15 +32,20 @@ public enum HubPublish: Hashable, Sendable {
     case twinResponse(status: Int, rid: String, version: Int64?)
     case desiredChanged(version: Int64)
     case receipt
+    case time(rid: String)
 }
 
 /// The only place that builds or reads the topics of IoT Hub's MQTT 3.1.1 endpoint and of the Fieldline extension:
-/// `$fieldline/{child}/` before a child's own topic, and `$fieldline/receipts`.
+/// `$fieldline/{child}/` before a child's own topic, `$fieldline/receipts` and `$fieldline/time`.
 ///
 /// Ids stand in topics as they are, not encoded. Request ids are opaque: what came is sent back.
 public enum HubTopics {
     public static let receipts = "$fieldline/receipts"
     static let extensionRoot = "$fieldline/"
+    // A child may be called "time": its own topics go on with devices/ or $iothub/, never with these.
+    static let timeGetPath = "$fieldline/time/GET"
+    static let timeAnswerPath = "$fieldline/time/res/200"
+    static let timeFilter = "$fieldline/time/res/#"
 
     /// The topic of the same message for a child, on its gateway's connection.
     public static func child(_ child: DeviceID, _ topic: String) -> String { "\(extensionRoot)\(child)/\(topic)" }
@@ -67,7 +74,11 @@ public enum HubTopics {
         "$iothub/twin/PATCH/properties/desired/?$version=\(version)"
     }
 
+    public static func timeResponse(rid: String) -> String { "\(timeAnswerPath)/?$rid=\(rid)" }
+
     // MARK: - From the device to the hub
+
+    public static func timeGet(rid: String) -> String { "\(timeGetPath)/?$rid=\(rid)" }
 
     public static func events(from source: HubIdentity, bag: PropertyBag) -> String {
         "\(eventsBase(of: source))/\(bag.encoded())"
@@ -102,8 +113,9 @@ public enum HubTopics {
             case .twinResponses: "$iothub/twin/res/#"
             case .desiredChanges: "$iothub/twin/PATCH/properties/desired/#"
             case .receipts: receipts
+            case .timeResponses: timeFilter
             }
-        guard subscription != .receipts else { return filter }
+        guard subscription.isOfChildren else { return filter }
         switch scope {
         case .own: return filter
         case .child(let id): return child(id, filter)

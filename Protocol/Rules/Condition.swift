@@ -1,8 +1,15 @@
-/// When a value is bad: a comparison with a limit, a band, or no value at all.
+public import Expressions
+
+/// When a value is bad: a comparison with a limit, a band, a change, a deviation, a value that stands still, no value at
+/// all, or an expression over several values.
 ///
-///     > 70     >= 70     < 4.5     <= 4.5     == 1     != 0     inside 2..8     outside 2..8     silent
+///     > 70     >= 70     < 4.5     <= 4.5     == 1     != 0     inside 2..8     outside 2..8
+///     rises 5 per 1m     falls 5 per 1m     changes 5 per 1m
+///     stuck     stuck within 0.1     deviates 3 sigma over 10m     deviates 3 sigma over 10m floor 0.2 after 60
+///     silent
 ///
-/// Both ends of a band belong to it. Written with one space or none between word and number.
+/// Both ends of a band belong to it. Written with one space or none between word and number. An expression has a key of
+/// its own in the configuration and is no text of this kind.
 public enum Condition: Hashable, Sendable {
     case above(Double)
     case atLeast(Double)
@@ -14,37 +21,54 @@ public enum Condition: Hashable, Sendable {
     case inside(ClosedRange<Double>)
     /// Breached below or above the band; its ends are still good.
     case outside(ClosedRange<Double>)
-    /// Breached when the rule's time has passed without a value.
+    /// Rate of change. Breached when the value is by `limit` or more away from where it was at most `window` ago.
+    case changing(Direction, by: Double, per: Duration)
+    /// Breached when values came for the rule's time and none left `tolerance` around the first of them.
+    case stuck(tolerance: Double)
+    /// Breached when the value is more than so many standard deviations away from its moving average.
+    case deviating(Deviation)
+    /// Breached when the rule's time has passed without a value: missing data.
     case silent
+    /// Breached when the expression over several sensors holds. A boolean one.
+    case expression(SignalExpression)
 
-    /// Whether the value begins a breach. Never for `silent`.
-    func isBreached(by value: Double) -> Bool { isBreached(by: value, relaxedBy: 0) }
+    public enum Direction: String, Hashable, Sendable, CaseIterable {
+        case rises, falls, changes
+    }
 
-    /// Whether the value ends a breach: the limit is moved by `hysteresis` towards the good side and must be passed.
-    func isRecovered(by value: Double, hysteresis: Double) -> Bool { !isBreached(by: value, relaxedBy: hysteresis) }
+    /// The parts of a deviation from the moving average (z-score).
+    public struct Deviation: Hashable, Sendable {
+        /// Standard deviations; above 0.
+        public let sigmas: Double
+        /// Time constant of the exponentially weighted average; 1 s … 30 d.
+        public let window: Duration
+        /// The standard deviation is never taken for less; `nil` is a thousandth of the average.
+        public let floor: Double?
+        /// Values that must have been seen before anything is judged; 2 … 100,000.
+        public let samplesMin: Int
 
-    private func isBreached(by value: Double, relaxedBy slack: Double) -> Bool {
-        switch self {
-        case .above(let limit): value > limit - slack
-        case .atLeast(let limit): value >= limit - slack
-        case .below(let limit): value < limit + slack
-        case .atMost(let limit): value <= limit + slack
-        case .equal(let limit): value == limit
-        case .notEqual(let limit): value != limit
-        case .inside(let band): value >= band.lowerBound - slack && value <= band.upperBound + slack
-        case .outside(let band): value < band.lowerBound + slack || value > band.upperBound - slack
-        case .silent: false
+        public static let samplesMinDefault = 30
+
+        public init(sigmas: Double, window: Duration, floor: Double? = nil, samplesMin: Int = samplesMinDefault) {
+            self.sigmas = sigmas
+            self.window = window
+            self.floor = floor
+            self.samplesMin = samplesMin
         }
     }
 
-    /// For messages and fault records: `70`, `2..8`; empty for `silent`, whose limit is the rule's time.
+    /// For messages and fault records: `70`, `2..8`, `5 per 1m`; empty for `silent`, whose limit is the rule's time.
     public var limitText: String {
         switch self {
         case .above(let limit), .atLeast(let limit), .below(let limit), .atMost(let limit), .equal(let limit),
             .notEqual(let limit):
             Self.text(limit)
         case .inside(let band), .outside(let band): "\(Self.text(band.lowerBound))..\(Self.text(band.upperBound))"
+        case .changing(_, let limit, let window): "\(Self.text(limit)) per \(Rule.text(window))"
+        case .stuck(let tolerance): tolerance == 0 ? "" : "within \(Self.text(tolerance))"
+        case .deviating(let deviation): "\(Self.text(deviation.sigmas)) sigma over \(Rule.text(deviation.window))"
         case .silent: ""
+        case .expression(let expression): expression.text
         }
     }
 
@@ -59,11 +83,17 @@ public enum Condition: Hashable, Sendable {
         case .notEqual: "!= \(limitText)"
         case .inside: "inside \(limitText)"
         case .outside: "outside \(limitText)"
+        case .changing(let direction, _, _): "\(direction.rawValue) \(limitText)"
+        case .stuck(let tolerance): tolerance == 0 ? "stuck" : "stuck \(limitText)"
+        case .deviating(let deviation):
+            "deviates \(limitText)" + (deviation.floor.map { " floor \(Self.text($0))" } ?? "")
+                + " after \(deviation.samplesMin)"
         case .silent: "silent"
+        case .expression(let expression): expression.text
         }
     }
 
-    private static func text(_ number: Double) -> String {
+    static func text(_ number: Double) -> String {
         let full = number.description
         return full.hasSuffix(".0") ? String(full.dropLast(2)) : full
     }
@@ -82,116 +112,4 @@ public struct RuleTextError: Error, Hashable, Sendable, CustomStringConvertible 
     }
 
     public var description: String { "column \(column): \(problem)" }
-}
-
-extension Condition {
-    /// Longest text: 100 bytes.
-    public static let bytesMax = 100
-
-    /// Reads what `text` writes, spaces being free between its parts.
-    public init(parsing text: some StringProtocol) throws(RuleTextError) {
-        guard text.utf8.count <= Self.bytesMax else {
-            throw RuleTextError(column: 1, problem: "a condition has at most \(Self.bytesMax) bytes")
-        }
-        var scan = ConditionScan(text)
-        self = try scan.condition()
-    }
-}
-
-private struct ConditionScan {
-    private let characters: [Character]
-    private var index = 0
-
-    init(_ text: some StringProtocol) { characters = Array(text) }
-
-    mutating func condition() throws(RuleTextError) -> Condition {
-        skipSpaces()
-        let start = index
-        let condition: Condition
-        switch word() {
-        case ">": condition = .above(try number())
-        case ">=": condition = .atLeast(try number())
-        case "<": condition = .below(try number())
-        case "<=": condition = .atMost(try number())
-        case "==": condition = .equal(try number())
-        case "!=": condition = .notEqual(try number())
-        case "inside": condition = .inside(try band())
-        case "outside": condition = .outside(try band())
-        case "silent": condition = .silent
-        case let other:
-            let found = other.isEmpty ? "nothing stands here" : "\"\(other)\" is no condition"
-            throw RuleTextError(
-                column: start + 1, problem: "\(found); allowed are > >= < <= == !=, inside, outside and silent")
-        }
-        skipSpaces()
-        guard index == characters.count else {
-            throw RuleTextError(
-                column: index + 1,
-                problem: "\"\(String(characters[index...].prefix(20)))\" is too much; the condition ends before it")
-        }
-        return condition
-    }
-
-    /// A run of letters, or a run of comparison signs.
-    private mutating func word() -> String {
-        let start = index
-        let isSign = { (character: Character) in "<>=!".contains(character) }
-        if index < characters.count, isSign(characters[index]) {
-            while index < characters.count, isSign(characters[index]) { index += 1 }
-        } else {
-            while index < characters.count, !characters[index].isWhitespace, !characters[index].isNumber,
-                !isSign(characters[index])
-            {
-                index += 1
-            }
-        }
-        return String(characters[start..<index])
-    }
-
-    private mutating func band() throws(RuleTextError) -> ClosedRange<Double> {
-        let low = try number()
-        skipSpaces()
-        guard index + 1 < characters.count, characters[index] == ".", characters[index + 1] == "." else {
-            throw RuleTextError(column: index + 1, problem: "a band needs two dots here, as in 2..8")
-        }
-        index += 2
-        skipSpaces()
-        let column = index + 1
-        let high = try number()
-        guard low <= high else {
-            throw RuleTextError(column: column, problem: "the band's end is below its beginning; write 2..8, not 8..2")
-        }
-        return low...high
-    }
-
-    private mutating func number() throws(RuleTextError) -> Double {
-        skipSpaces()
-        let start = index
-        if index < characters.count, characters[index] == "-" || characters[index] == "+" { index += 1 }
-        while index < characters.count, isNumberPart(at: index) { index += 1 }
-        guard let value = Double(String(characters[start..<index])), value.isFinite else {
-            let end = characters[start...].firstIndex { $0.isWhitespace } ?? characters.count
-            let found = String(characters[start..<end].prefix(20))
-            throw RuleTextError(
-                column: start + 1,
-                problem: (found.isEmpty ? "a number is missing" : "\"\(found)\" is no number")
-                    + "; write one such as 70, -2.5 or 1e6")
-        }
-        return value
-    }
-
-    /// Digits, a point that is not the band's first, and an exponent with its sign.
-    private func isNumberPart(at index: Int) -> Bool {
-        switch characters[index] {
-        case "0"..."9": characters[index].isASCII
-        case ".": index + 1 >= characters.count || characters[index + 1] != "."
-        case "e", "E": true
-        case "-", "+": characters[index - 1] == "e" || characters[index - 1] == "E"
-        default: false
-        }
-    }
-
-    private mutating func skipSpaces() {
-        while index < characters.count, characters[index].isWhitespace { index += 1 }
-    }
 }

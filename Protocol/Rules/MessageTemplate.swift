@@ -31,6 +31,18 @@ public struct MessageTemplate: Hashable, Sendable, CustomStringConvertible {
         text: "{rule}: nothing heard from {device} for {limit}",
         parts: [.rule, .literal(": nothing heard from "), .device, .literal(" for "), .limit])
 
+    /// The same for a rule about several sensors.
+    public static let standardExpression = MessageTemplate(
+        text: "{rule} of {device}: {limit}", parts: [.rule, .literal(" of "), .device, .literal(": "), .limit])
+
+    static func standard(for condition: Condition) -> MessageTemplate {
+        switch condition {
+        case .silent: .standardSilence
+        case .expression: .standardExpression
+        default: .standard
+        }
+    }
+
     private init(text: String, parts: [Part]) {
         self.text = text
         self.parts = parts

@@ -4,15 +4,16 @@ public import Primitives
 ///
 /// Layout (version 1): version; number of rules, then for each: name, fingerprint of its definition, number of states,
 /// and for each state: device, phase, nanoseconds since the phase began and since the last observation, and the value.
-/// Times are kept as distances from the reference, because a monotonic clock starts anew with every boot.
+/// Times are kept as distances from the reference, because a monotonic clock starts anew with every boot. Averages,
+/// windows of change and what `stuck` has watched so far are not in it: they change with every value, and begin anew.
 extension RuleEvaluator {
     private static let snapshotVersion: UInt8 = 1
 
     /// - Parameter reference: now, at the edge; `MonotonicInstant(nanoseconds: 0)` where the axis never restarts.
     public func snapshot(at reference: MonotonicInstant) -> [UInt8] {
         var kept: [Int: [State]] = [:]
-        for state in states where state.phase != .clear || rules[state.rule].condition == .silent {
-            kept[state.rule, default: []].append(state)
+        for state in states where state.phase != .clear || compiled[Int(state.rule)].isSilence {
+            kept[Int(state.rule), default: []].append(state)
         }
         var writer = StateWriter(version: Self.snapshotVersion)
         writer.number(UInt64(kept.count))
@@ -20,7 +21,7 @@ extension RuleEvaluator {
             writer.text(rules[rule].name)
             writer.fixed(rules[rule].fingerprint)
             writer.number(UInt64(states.count))
-            for state in states { state.write(to: &writer, reference: reference) }
+            for state in states { write(state, to: &writer, reference.nanoseconds) }
         }
         return writer.bytes
     }
@@ -35,55 +36,72 @@ extension RuleEvaluator {
             return false
         }
         let known = Dictionary(uniqueKeysWithValues: rules.indices.map { (rules[$0].name, $0) })
-        var restored: [State] = []
+        var restored: [(rule: Int, state: KeptState)] = []
         for _ in 0..<count {
             guard let name = reader.text(), let fingerprint = reader.fixed(), let stateCount = reader.number() else {
                 return false
             }
             let rule = known[name].flatMap { rules[$0].fingerprint == fingerprint ? $0 : nil }
             for _ in 0..<stateCount {
-                guard let state = State(reading: &reader, rule: rule ?? 0, reference: reference) else { return false }
-                if let rule, rules[rule].device.selects(state.device) { restored.append(state) }
+                guard let state = KeptState(reading: &reader, reference: reference.nanoseconds) else { return false }
+                if let rule, rules[rule].device.selects(state.device) { restored.append((rule, state)) }
             }
         }
         guard reader.isAtEnd else { return false }
-        for state in restored {
-            if let index = add(state) { arm(index) }
+        for (rule, kept) in restored {
+            guard let place = place(of: kept.device) else { continue }
+            var state = State(
+                rule: Int32(rule), device: place, since: kept.since, lastSeen: kept.lastSeen,
+                checkedAt: reference.nanoseconds)
+            state.phase = kept.phase
+            state.value = kept.value
+            _ = add(state)
         }
         return true
     }
-}
 
-extension RuleEvaluator.State {
-    fileprivate func write(to writer: inout StateWriter, reference: MonotonicInstant) {
-        writer.text(device.text)
-        writer.number(UInt64(phase.rawValue))
-        writer.fixed(UInt64(bitPattern: (reference - since).nanosecondsClamped))
-        writer.fixed(UInt64(bitPattern: (reference - lastSeen).nanosecondsClamped))
-        writer.number(value == nil ? 0 : 1)
-        if let value { writer.fixed(value.bitPattern) }
+    private func write(_ state: State, to writer: inout StateWriter, _ reference: Int64) {
+        writer.text(devices[Int(state.device)].text)
+        writer.number(UInt64(state.phase.rawValue))
+        writer.fixed(UInt64(bitPattern: Self.age(of: state.since, reference)))
+        writer.fixed(UInt64(bitPattern: Self.age(of: state.lastSeen, reference)))
+        writer.number(state.value == nil ? 0 : 1)
+        if let value = state.value { writer.fixed(value.bitPattern) }
     }
 
-    fileprivate init?(reading reader: inout StateReader, rule: Int, reference: MonotonicInstant) {
-        guard let text = reader.text(), let device = DeviceID(text), let phase = reader.number(), phase <= 2,
-            let phase = Phase(rawValue: UInt8(phase)), let since = reader.fixed(), let lastSeen = reader.fixed(),
-            let hasValue = reader.number(), hasValue <= 1
+    private static func age(of instant: Int64, _ reference: Int64) -> Int64 {
+        let (age, overflow) = reference.subtractingReportingOverflow(instant)
+        return overflow ? (reference < instant ? .min : .max) : age
+    }
+}
+
+/// A state as a snapshot has it.
+private struct KeptState {
+    let device: DeviceID
+    let phase: RuleEvaluator.State.Phase
+    let since: Int64
+    let lastSeen: Int64
+    let value: Double?
+
+    init?(reading reader: inout StateReader, reference: Int64) {
+        guard let text = reader.text(), let device = DeviceID(text), let number = reader.number(), number <= 2,
+            let phase = RuleEvaluator.State.Phase(rawValue: UInt8(number)), let since = reader.fixed(),
+            let lastSeen = reader.fixed(), let hasValue = reader.number(), hasValue <= 1
         else { return nil }
         var value: Double?
         if hasValue == 1 {
             guard let bits = reader.fixed(), Double(bitPattern: bits).isFinite else { return nil }
             value = Double(bitPattern: bits)
         }
-        self.init(
-            rule: rule, device: device, phase: phase,
-            since: reference.earlier(by: Int64(bitPattern: since)),
-            lastSeen: reference.earlier(by: Int64(bitPattern: lastSeen)), value: value)
+        self.device = device
+        self.phase = phase
+        self.since = Self.instant(Int64(bitPattern: since), before: reference)
+        self.lastSeen = Self.instant(Int64(bitPattern: lastSeen), before: reference)
+        self.value = value
     }
-}
 
-extension MonotonicInstant {
-    fileprivate func earlier(by age: Int64) -> MonotonicInstant {
-        let (difference, overflow) = nanoseconds.subtractingReportingOverflow(age)
-        return MonotonicInstant(nanoseconds: overflow ? (age < 0 ? .max : .min) : difference)
+    private static func instant(_ age: Int64, before reference: Int64) -> Int64 {
+        let (difference, overflow) = reference.subtractingReportingOverflow(age)
+        return overflow ? (age < 0 ? .max : .min) : difference
     }
 }

@@ -5,6 +5,8 @@ public struct RuleOutcome: Hashable, Sendable {
     public enum Kind: Hashable, Sendable {
         case breached
         case recovered
+        /// It was in breach when its schedule ended: the fault is over, whatever the value is.
+        case suspended
         /// There is no room to watch this device: the rule does not see it. Said once for each rule.
         case full
     }
@@ -13,7 +15,7 @@ public struct RuleOutcome: Hashable, Sendable {
     public let rule: Int
     public let device: DeviceID
     public let kind: Kind
-    /// The value that decided; `nil` when silence did.
+    /// The value that decided; `nil` when silence or the schedule did.
     public let value: Double?
     public let at: MonotonicInstant
 }
@@ -23,7 +25,7 @@ public struct RuleOutcome: Hashable, Sendable {
 ///                  breached                held for the rule's time
 ///     clear ───────────────► pending ───────────────────────────► breached
 ///       ▲   ◄─── good again ───┘                                     │
-///       └────────────── recovered, beyond the hysteresis ────────────┘
+///       └── recovered, beyond the hysteresis; or its schedule ended ─┘
 ///
 /// One state for each (rule, device). Time comes with every input; an observation older than the last one of its state
 /// is left out, so that back-fill never reopens anything. Values that are not finite decide nothing.
@@ -34,14 +36,24 @@ public struct RuleEvaluator: Sendable {
     struct State: Sendable {
         enum Phase: UInt8, Sendable { case clear = 0, pending = 1, breached = 2 }
 
-        let rule: Int
-        let device: DeviceID
+        let rule: Int32
+        /// Index in `devices`.
+        let device: Int32
+        /// Index in the table of its kind of memory; -1 without one.
+        var memory: Int32 = -1
         var phase = Phase.clear
-        /// When the phase began.
-        var since: MonotonicInstant
+        /// Whether the rule's schedule, if it has one, is in force.
+        var isActive = true
+        /// When the phase began, and when the rule came into force. Nanoseconds, as all times here.
+        var since: Int64
         /// The last observation, or when watching began.
-        var lastSeen: MonotonicInstant
+        var lastSeen: Int64
+        /// When the schedule was last looked at.
+        var checkedAt: Int64
+        /// What began the breach, or the last value of a pending one.
         var value: Double?
+        /// The last value of all; not in a snapshot.
+        var last: Double?
     }
 
     struct Key: Hashable, Sendable {
@@ -54,33 +66,81 @@ public struct RuleEvaluator: Sendable {
         let device: DeviceID
     }
 
+    /// What an observation concerns.
+    private struct WatchList: Sendable {
+        var states: [Int]
+        /// Where expressions find the value; -1 when none reads it.
+        let input: Int
+    }
+
     public let rules: [Rule]
     public let statesMax: Int
     /// Changes with every change that a snapshot should keep; being heard is not one.
     public private(set) var revision: UInt64 = 0
     /// Observations that no state could be made for, since the start.
     public private(set) var unwatchedCount: UInt64 = 0
+    /// The zones of the rules' schedules, each once; empty when no rule has one.
+    public let zones: [Schedule.Zone]
+    /// How time on the evaluator's axis is told as time of day; `nil` while nobody knows.
+    var clock: RuleClock?
 
+    let compiled: [CompiledRule]
     var states: [State] = []
+    private(set) var devices: [DeviceID] = []
+    private var deviceIndex: [DeviceID: Int32] = [:]
     private var stateIndex: [StateKey: Int] = [:]
-    /// Which states an observation concerns; filled when a device and metric are first seen.
-    private var watched: [Key: [Int]] = [:]
-    private var watchedAnyMetric: [DeviceID: [Int]] = [:]
-    private let rulesByMetric: [String: [Int]]
-    private let anyMetricRules: [Int]
+    /// Which states an observation concerns: an index in `watchLists`; filled when a device and metric are first seen.
+    private var watched: [Key: Int] = [:]
+    private var watchedAnyMetric: [DeviceID: Int] = [:]
+    /// The first is for what is not remembered.
+    private var watchLists = [WatchList(states: [], input: -1)]
+    private let namedRules: [Key: [Int]]
+    private let anyDeviceRules: [String: [Int]]
+    private let namedAnyMetricRules: [DeviceID: [Int]]
+    private let openAnyMetricRules: [Int]
+    private let hasAnyMetricRules: Bool
     private var saidFull: Set<Int> = []
     /// No deadline lies before it; it may be earlier than the first one.
-    private var earliest: MonotonicInstant?
+    private var earliest: Int64?
+
+    // The memory of the kinds that have one, by `State.memory`.
+    var windows: [ChangeWindow] = []
+    var averages: [MovingAverage] = []
+    var anchors: [Anchor] = []
+    var programs: [Program] = []
+    /// What the programs read; each value once.
+    var inputs: [Input] = []
+    var inputIndex: [Key: Int] = [:]
+    let expressions: ExpressionIndex
 
     /// - Parameter rules: names must differ; what runs elsewhere is the caller's to leave out.
     public init(rules: [Rule], statesMax: Int = Self.statesMaxDefault) {
         precondition(Set(rules.map(\.name)).count == rules.count, "two rules have the same name")
         self.rules = rules
         self.statesMax = statesMax
-        rulesByMetric = Dictionary(grouping: rules.indices.filter { rules[$0].metric != nil }) {
-            rules[$0].metric ?? ""
+        var zones: [Schedule.Zone] = []
+        for case let zone? in rules.map(\.schedule?.zone) where !zones.contains(zone) { zones.append(zone) }
+        self.zones = zones
+        compiled = rules.map { CompiledRule($0, zones: zones) }
+        var named: [Key: [Int]] = [:]
+        var anyDevice: [String: [Int]] = [:]
+        var namedAny: [DeviceID: [Int]] = [:]
+        var openAny: [Int] = []
+        for (index, rule) in rules.enumerated() where rule.signals.isEmpty {
+            switch (rule.device, rule.metric) {
+            case (.any, let metric?): anyDevice[metric, default: []].append(index)
+            case (.one(let device), let metric?):
+                named[Key(device: device, metric: metric), default: []].append(index)
+            case (.any, nil): openAny.append(index)
+            case (.one(let device), nil): namedAny[device, default: []].append(index)
+            }
         }
-        anyMetricRules = rules.indices.filter { rules[$0].metric == nil }
+        namedRules = named
+        anyDeviceRules = anyDevice
+        namedAnyMetricRules = namedAny
+        openAnyMetricRules = openAny
+        expressions = ExpressionIndex(rules)
+        hasAnyMetricRules = !openAny.isEmpty || !namedAny.isEmpty
     }
 
     /// Starts the clock of rules about the silence of a named device: it may never have spoken. Call once, after
@@ -88,13 +148,13 @@ public struct RuleEvaluator: Sendable {
     public mutating func begin(at now: MonotonicInstant) {
         for (index, rule) in rules.enumerated() {
             guard rule.condition == .silent, case .one(let device) = rule.device else { continue }
-            guard let state = state(rule: index, device: device, at: now) else { continue }
+            guard let state = state(rule: index, device: device, at: now.nanoseconds) else { continue }
             arm(state)
         }
     }
 
     /// The earliest instant at which `timeReached` may have something to say; `nil` for never. Calling early is fine.
-    public var nextDeadline: MonotonicInstant? { earliest }
+    public var nextDeadline: MonotonicInstant? { earliest.map(MonotonicInstant.init(nanoseconds:)) }
 
     /// Whether the rule is in breach for the device.
     public func isBreached(rule: String, device: DeviceID) -> Bool { breachedState(rule, device) != nil }
@@ -116,164 +176,160 @@ public struct RuleEvaluator: Sendable {
         device: DeviceID, metric: String, value: Double, at now: MonotonicInstant
     ) -> [RuleOutcome] {
         guard value.isFinite else { return [] }
-        return visit(device: device, metric: metric, value: value, at: now)
+        return visit(Key(device: device, metric: metric), value: value, at: now.nanoseconds)
     }
 
     /// Something came in that is no number, such as a text: it only ends silence.
     public mutating func heard(device: DeviceID, metric: String, at now: MonotonicInstant) -> [RuleOutcome] {
-        visit(device: device, metric: metric, value: nil, at: now)
+        visit(Key(device: device, metric: metric), value: nil, at: now.nanoseconds)
     }
 
     /// The clock has moved: fires what was waiting for time alone.
     public mutating func timeReached(_ now: MonotonicInstant) -> [RuleOutcome] {
+        let now = now.nanoseconds
         guard let first = earliest, first <= now else { return [] }
         earliest = nil
         var outcomes: [RuleOutcome] = []
         for index in states.indices {
             guard let deadline = deadline(of: index) else { continue }
-            guard deadline <= now else {
-                noteDeadline(deadline)
-                continue
-            }
-            outcomes.append(fire(index, at: now))
+            if deadline <= now { timePassed(index, now, &outcomes) }
+            arm(index)
         }
         return outcomes
     }
 
-    private mutating func visit(
-        device: DeviceID, metric: String, value: Double?, at now: MonotonicInstant
-    ) -> [RuleOutcome] {
+    private mutating func visit(_ key: Key, value: Double?, at now: Int64) -> [RuleOutcome] {
         var outcomes: [RuleOutcome] = []
-        if let candidates = rulesByMetric[metric] {
-            let key = Key(device: device, metric: metric)
-            if let indices = watched[key] {
-                for index in indices { step(index, value, now, &outcomes) }
-            } else {
-                let indices = watch(candidates, device, now, &outcomes)
-                if !indices.isEmpty { watched[key] = indices }
-                for index in indices { step(index, value, now, &outcomes) }
-            }
+        if let list = watched[key] ?? watch(key, now, &outcomes) {
+            if watchLists[list].input >= 0 { take(value, into: watchLists[list].input, at: now) }
+            for index in watchLists[list].states { step(index, value, now, &outcomes) }
         }
-        guard !anyMetricRules.isEmpty else { return outcomes }
-        if let indices = watchedAnyMetric[device] {
-            for index in indices { step(index, value, now, &outcomes) }
-        } else {
-            let indices = watch(anyMetricRules, device, now, &outcomes)
-            if !indices.isEmpty { watchedAnyMetric[device] = indices }
-            for index in indices { step(index, value, now, &outcomes) }
+        guard hasAnyMetricRules else { return outcomes }
+        if let list = watchedAnyMetric[key.device] ?? watchAnyMetric(of: key.device, now, &outcomes) {
+            for index in watchLists[list].states { step(index, value, now, &outcomes) }
         }
         return outcomes
     }
 
-    /// Makes the states of a device that is seen for the first time. When one of them finds no room, nothing is
-    /// remembered, and the next observation tries again.
-    private mutating func watch(
-        _ candidates: [Int], _ device: DeviceID, _ now: MonotonicInstant, _ outcomes: inout [RuleOutcome]
-    ) -> [Int] {
+    /// Makes the states of what is seen for the first time; `nil` when no rule wants it. When one of them finds no room,
+    /// they are not remembered, and the next observation tries again.
+    private mutating func watch(_ key: Key, _ now: Int64, _ outcomes: inout [RuleOutcome]) -> Int? {
+        let named = namedRules[key]
+        let open = anyDeviceRules[key.metric]
+        let isRead = expressions.reads(key)
+        guard named != nil || open != nil || isRead else { return nil }
+        var (indices, isComplete) = makeStates(of: ((named ?? []) + (open ?? [])).sorted(), key.device, now, &outcomes)
+        var input = -1
+        if isRead {
+            let found = programStates(reading: key, now, &outcomes)
+            indices += found.indices
+            isComplete = isComplete && found.isComplete
+            input = inputPlace(of: key)
+        }
+        let list = remember(WatchList(states: indices, input: input), isComplete)
+        if isComplete { watched[key] = list }
+        return list
+    }
+
+    private mutating func remember(_ list: WatchList, _ isComplete: Bool) -> Int {
+        guard isComplete else {
+            watchLists[0] = list
+            return 0
+        }
+        watchLists.append(list)
+        return watchLists.count - 1
+    }
+
+    /// A state that reads a key which was watched before is one of its watchers from now on.
+    mutating func joinWatchers(of key: Key, _ state: Int) {
+        guard let list = watched[key], !watchLists[list].states.contains(state) else { return }
+        watchLists[list].states.append(state)
+    }
+
+    private mutating func watchAnyMetric(
+        of device: DeviceID, _ now: Int64, _ outcomes: inout [RuleOutcome]
+    ) -> Int? {
+        let named = namedAnyMetricRules[device]
+        guard named != nil || !openAnyMetricRules.isEmpty else { return nil }
+        let (indices, isComplete) = makeStates(
+            of: ((named ?? []) + openAnyMetricRules).sorted(), device, now, &outcomes)
+        let list = remember(WatchList(states: indices, input: -1), isComplete)
+        if isComplete { watchedAnyMetric[device] = list }
+        return list
+    }
+
+    mutating func makeStates(
+        of candidates: [Int], _ device: DeviceID, _ now: Int64, _ outcomes: inout [RuleOutcome]
+    ) -> (indices: [Int], isComplete: Bool) {
         var indices: [Int] = []
+        var isComplete = true
         for rule in candidates where rules[rule].device.selects(device) {
             if let index = state(rule: rule, device: device, at: now) {
                 indices.append(index)
             } else {
+                isComplete = false
                 unwatchedCount += 1
                 if saidFull.insert(rule).inserted {
-                    outcomes.append(RuleOutcome(rule: rule, device: device, kind: .full, value: nil, at: now))
+                    outcomes.append(
+                        RuleOutcome(
+                            rule: rule, device: device, kind: .full, value: nil,
+                            at: MonotonicInstant(nanoseconds: now)))
                 }
             }
         }
-        return indices
+        return (indices, isComplete)
     }
 
-    private mutating func state(rule: Int, device: DeviceID, at now: MonotonicInstant) -> Int? {
-        let key = StateKey(rule: rule, device: device)
-        if let index = stateIndex[key] { return index }
-        return add(State(rule: rule, device: device, since: now, lastSeen: now))
+    private mutating func state(rule: Int, device: DeviceID, at now: Int64) -> Int? {
+        if let index = stateIndex[StateKey(rule: rule, device: device)] { return index }
+        guard let place = place(of: device) else { return nil }
+        var state = State(rule: Int32(rule), device: place, since: now, lastSeen: now, checkedAt: now)
+        state.isActive = isInForce(rule, at: now)
+        return add(state)
+    }
+
+    /// The device's index; a new one as long as there is room for states.
+    mutating func place(of device: DeviceID) -> Int32? {
+        if let known = deviceIndex[device] { return known }
+        guard states.count < statesMax else { return nil }
+        devices.append(device)
+        deviceIndex[device] = Int32(devices.count - 1)
+        return Int32(devices.count - 1)
     }
 
     mutating func add(_ state: State) -> Int? {
-        let key = StateKey(rule: state.rule, device: state.device)
+        let rule = Int(state.rule)
+        let key = StateKey(rule: rule, device: devices[Int(state.device)])
         guard states.count < statesMax, stateIndex[key] == nil else { return nil }
+        var state = state
+        state.memory = makeMemory(rule, state)
         states.append(state)
         stateIndex[key] = states.count - 1
         // Silence of a device that nobody named must be watched after a restart too.
-        if rules[state.rule].condition == .silent { revision += 1 }
+        if compiled[rule].isSilence { revision += 1 }
+        arm(states.count - 1)
         return states.count - 1
     }
 
-    // MARK: - One state
+    // MARK: - Phases and deadlines
 
-    private mutating func step(
-        _ index: Int, _ value: Double?, _ now: MonotonicInstant, _ outcomes: inout [RuleOutcome]
-    ) {
-        guard now >= states[index].lastSeen else { return }
-        let rule = states[index].rule
-        if rules[rule].condition == .silent {
-            states[index].lastSeen = now
-            if states[index].phase == .breached {
-                enter(.clear, index, now)
-                outcomes.append(outcome(index, .recovered, value, now))
-            }
-            arm(index)
-            return
-        }
-        guard let value else { return }
-        states[index].lastSeen = now
-        switch states[index].phase {
-        case .clear:
-            guard rules[rule].condition.isBreached(by: value) else { return }
-            states[index].value = value
-            enter(.pending, index, now)
-            fireOrWait(index, now, &outcomes)
-        case .pending:
-            guard rules[rule].condition.isBreached(by: value) else { return enter(.clear, index, now) }
-            states[index].value = value
-            fireOrWait(index, now, &outcomes)
-        case .breached:
-            guard rules[rule].condition.isRecovered(by: value, hysteresis: rules[rule].hysteresis) else { return }
-            states[index].value = value
-            enter(.clear, index, now)
-            outcomes.append(outcome(index, .recovered, value, now))
-        }
-    }
-
-    private mutating func fireOrWait(_ index: Int, _ now: MonotonicInstant, _ outcomes: inout [RuleOutcome]) {
-        guard let deadline = deadline(of: index), deadline > now else { return outcomes.append(fire(index, at: now)) }
-        noteDeadline(deadline)
-    }
-
-    private mutating func fire(_ index: Int, at now: MonotonicInstant) -> RuleOutcome {
-        enter(.breached, index, now)
-        return outcome(
-            index, .breached, rules[states[index].rule].condition == .silent ? nil : states[index].value, now)
-    }
-
-    private mutating func enter(_ phase: State.Phase, _ index: Int, _ now: MonotonicInstant) {
+    mutating func enter(_ phase: State.Phase, _ index: Int, _ now: Int64) {
         states[index].phase = phase
         states[index].since = now
         revision += 1
     }
 
-    private func outcome(
-        _ index: Int, _ kind: RuleOutcome.Kind, _ value: Double?, _ now: MonotonicInstant
-    ) -> RuleOutcome {
-        RuleOutcome(rule: states[index].rule, device: states[index].device, kind: kind, value: value, at: now)
-    }
-
-    /// When time alone will change the state.
-    private func deadline(of index: Int) -> MonotonicInstant? {
-        let rule = rules[states[index].rule]
-        switch states[index].phase {
-        case .clear: return rule.condition == .silent ? states[index].lastSeen + rule.holdTime : nil
-        case .pending: return states[index].since + rule.holdTime
-        case .breached: return nil
-        }
+    func outcome(_ index: Int, _ kind: RuleOutcome.Kind, _ value: Double?, _ now: Int64) -> RuleOutcome {
+        RuleOutcome(
+            rule: Int(states[index].rule), device: devices[Int(states[index].device)], kind: kind, value: value,
+            at: MonotonicInstant(nanoseconds: now))
     }
 
     mutating func arm(_ index: Int) {
         if let deadline = deadline(of: index) { noteDeadline(deadline) }
     }
 
-    private mutating func noteDeadline(_ deadline: MonotonicInstant) {
+    mutating func noteDeadline(_ deadline: Int64) {
         if let earliest, earliest <= deadline { return }
         earliest = deadline
     }

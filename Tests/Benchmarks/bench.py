@@ -207,6 +207,11 @@ def throughput(stage, broker, agent, messages, members, publishers):
           f"of the agent (budget 20,000/s on one core), {resident(agent.process.pid) / 2**20:.1f} MiB resident", flush=True)
 
 
+def rules(programs):
+    """Evaluations a second of the rule evaluator alone; prints a line a kind."""
+    subprocess.run([programs / "rule-bench"], check=True)
+
+
 def waiting(outbox):
     """The next sequence, and how many records wait."""
     store = sqlite3.connect(f"file:{outbox}?mode=ro", uri=True)
@@ -221,7 +226,7 @@ def main():
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
     rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway,
-            "uplink": uplink.measure}
+            "rules": rules, "uplink": uplink.measure}
     options.add_argument("--only", choices=rows, help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")
@@ -229,7 +234,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         programs = pathlib.Path(folder)
         (programs / "edge-agent").symlink_to(options.agent.resolve())
-        for name in ("cloud-hub", "hub-bench"):
+        for name in ("cloud-hub", "hub-bench", "rule-bench"):
             (programs / name).symlink_to((options.programs / name).resolve())
         for name, row in rows.items():
             if options.only in (None, name):

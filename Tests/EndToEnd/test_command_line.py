@@ -75,6 +75,17 @@ def test_a_device_is_created_listed_shown_and_deleted(hub):
     assert "press-1" not in says(hub, "device", "list")
 
 
+def test_the_modules_of_a_device_are_shown_as_a_table_below_it(hub):
+    says(hub, "device", "create", "with-modules", "--gateway")
+    lines = says(hub, "device", "show", "with-modules").splitlines()
+    assert lines[-4:] == [
+        "modules:", "  ID          AUTHENTICATION  MANAGEDBY  CONNECTED", "  $edgeAgent  sas             IotEdge    false",
+        "  $edgeHub    sas             IotEdge    false"]
+    shown = json.loads(says(hub, "device", "show", "with-modules", "--output", "json"))
+    assert shown["modules"][0] == {"id": "$edgeAgent", "authentication": "sas", "managedBy": "IotEdge", "connected": False}
+    says(hub, "device", "delete", "with-modules")
+
+
 def test_lists_come_as_an_aligned_table_and_as_json(hub):
     says(hub, "device", "create", "list-gw", "--gateway")
     says(hub, "device", "create", "list-child", "--parent", "list-gw")
@@ -103,6 +114,7 @@ def test_a_device_that_sends_is_shown_with_its_newest_values_and_its_fault(hub):
                        .get("latest") and found)
     assert shown["connected"] is True
     assert shown["latest"] == {"door": "open", "temperature": "80.5"}
+    assert says(hub, "device", "show", "oven").splitlines()[-3:] == ["latest:", "  door         open", "  temperature  80.5"]
     faults = wait_until("the fault", lambda: json.loads(says(hub, "fault", "list", "--output", "json")))
     ((fault, opened),) = [({**fault}, fault.pop("opened")) for fault in faults]
     same(json.dumps(faults), json.dumps([{"id": "<ID>", "device": "oven", "rule": "hot", "severity": "warning", "state": "open",

@@ -17,9 +17,9 @@ TIME = r"<\d{4}-\d\d-\d\dT[\d:]+[+-]\d{4}>"
 class Site:
     """A hub, a local broker, and a gateway that is told how to reach the hub."""
 
-    def __init__(self, stage):
+    def __init__(self, stage, *options):
         self.stage, self.sent = stage, 0
-        self.hub, self.broker = stage.start_hub(), stage.start_broker()
+        self.hub, self.broker = stage.start_hub(*options), stage.start_broker()
         stage.hub_command("device", "create", "gw-1", "--gateway")
         stage.hub_command("device", "create", DEVICE, "--parent", "gw-1")
         self.secret = self.secret_file("gw-1.connection", stage.device_string("gw-1"))
@@ -30,11 +30,11 @@ class Site:
         path.write_text(text)
         return path
 
-    def write_config(self, more, port=None):
+    def write_config(self, more, port=None, host="localhost"):
         config = self.stage.folder / "edge-agent.toml"
         config.write_text(f"""
 [hub]
-host = "localhost"
+host = "{host}"
 port = {port or self.hub.mqtt}
 ca_file = "{self.hub.ca}"
 connection_string_file = "{self.secret}"
@@ -144,6 +144,27 @@ def test_a_proxy_that_allows_other_ports_only_is_named(site):
     agent = site.start_agent(f'proxy = "http://127.0.0.1:{proxy.port}"')
     no_link(agent, f"The proxy 127.0.0.1:{proxy.port} does not let this gateway to localhost port {site.hub.mqtt} (HTTP status "
                    "403). Ask whoever runs the proxy to let CONNECT pass to this host and port.")
+
+
+def test_a_gateway_with_a_gateway_host_name_connects_there_and_signs_in_at_its_hub(stage):
+    """As the device SDKs do. Nobody resolves hub.example, so what arrives came by the other name."""
+    site = Site(stage, "--hostname", "hub.example", "--mqtt", "0.0.0.0:0")
+    plain = site.secret.read_text()
+    assert plain.startswith("HostName=hub.example;")
+    site.secret.write_text(plain + ";GatewayHostName=localhost")
+    agent = site.start_agent("", host="hub.example")
+    site.everything_arrives(agent)
+    assert agent.stop() == 0
+    site.stage.forget(agent)
+    # The hub's certificate does not have this name, although the hub listens there.
+    site.secret.write_text(plain + ";GatewayHostName=127.0.0.2")
+    agent = site.start_agent("", host="hub.example", name="agent-2")
+    wait_line(agent, "] no link to the hub", "127.0.0.2", "certificate")
+    assert agent.stop() == 0
+    site.stage.forget(agent)
+    status, error = run(stage, "edge-agent", "check", "--config", site.write_config("", host="third.example"))
+    assert status == 1
+    assert "has a GatewayHostName, and hub.host is neither that nor HostName; make hub.host one of both" in error
 
 
 BAD = [

@@ -9,7 +9,7 @@ struct DeviceCommand: AsyncParsableCommand {
         subcommands: [
             Create.self, List.self, Show.self, Delete.self, Send.self, Queue.self, Feedback.self,
             Files.self, FileLink.self, DeleteFile.self,
-            Events.self,
+            Events.self, Gaps.self,
         ])
 
     private static let columns = ["id", "status", "authentication", "gateway", "parent", "connected"]

@@ -23,20 +23,38 @@ struct Printer {
         switch format {
         case .json: StandardStream.output(rows.text)
         case .table:
-            let cells = (rows.arrayValue ?? []).map { row in columns.map { Self.cell(row[$0]) } }
-            for line in Self.aligned([columns.map { $0.uppercased() }] + cells) {
-                StandardStream.output(line)
-            }
+            for line in Self.table(rows.arrayValue ?? [], columns) { StandardStream.output(line) }
         }
     }
 
+    /// As a table, what is made of several things comes after the rest, each below its name.
     func one(_ value: JSONValue) {
         switch format {
         case .json: StandardStream.output(value.text)
         case .table:
-            let rows = (value.objectValue?.members ?? []).map { [$0.key, Self.cell($0.value)] }
-            for line in Self.aligned(rows) { StandardStream.output(line) }
+            let members = value.objectValue?.members ?? []
+            for line in Self.aligned(members.filter { Self.part($0.value) == nil }.map(Self.row)) {
+                StandardStream.output(line)
+            }
+            for member in members {
+                guard let part = Self.part(member.value) else { continue }
+                StandardStream.output("\(member.key):")
+                for line in part { StandardStream.output("  " + line) }
+            }
         }
+    }
+
+    private static func row(_ member: (key: String, value: JSONValue)) -> [String] { [member.key, cell(member.value)] }
+
+    /// The lines of a list of things, or of a thing with members; `nil` for what fits behind its name.
+    private static func part(_ value: JSONValue) -> [String]? {
+        if let object = value.objectValue, !object.isEmpty { return aligned(object.members.map(row)) }
+        guard let rows = value.arrayValue, let columns = rows.first?.objectValue?.keys else { return nil }
+        return table(rows, columns)
+    }
+
+    private static func table(_ rows: [JSONValue], _ columns: [String]) -> [String] {
+        aligned([columns.map { $0.uppercased() }] + rows.map { row in columns.map { cell(row[$0]) } })
     }
 
     private static func cell(_ value: JSONValue?) -> String {

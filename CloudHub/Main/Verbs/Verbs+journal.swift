@@ -35,6 +35,7 @@ extension Verbs {
             "time": .string(entry.at.description), "device": .string(entry.name),
             "kind": .string(entry.kind.rawValue), "times": .number(JSONNumber(entry.times)),
             "address": .string(entry.address ?? ""), "reason": .string(entry.sentence),
+            "proven": .bool(entry.isProven),
         ]
     }
 }

@@ -4,6 +4,7 @@ import Control
 import Devices
 import EventLog
 import Faults
+import Gaps
 import HubContract
 import JSON
 import Journal
@@ -11,6 +12,7 @@ import LiveState
 import Primitives
 import Registry
 import SQLiteHubStore
+import Trace
 import WebUI
 
 /// What the command line may ask, answered by a running hub through its socket or by the command line itself on the
@@ -31,11 +33,16 @@ struct Verbs: Sendable {
         let log: any EventLog
         let live: LiveState
         let faults: any FaultStore
+        let gaps: GapKeeper
+        let tracer: Tracer
         let pages: WebPages
         /// `nil` with a store elsewhere.
         let blobs: Blobs?
         let rules: JSONValue
-        let backup: @Sendable (String) async throws -> Void
+        /// Target, and whether with uploaded files.
+        let backup: @Sendable (String, Bool) async throws -> Void
+        /// Where uploaded files are when they are not in the data directory: "the bucket uploads". Empty when they are.
+        let filesElsewhere: String
     }
 
     func perform(
@@ -70,6 +77,8 @@ struct Verbs: Sendable {
             case "fault.list": return .done(try await listFaults(request))
             case "fault.dead-letters": return .done(try await listDeadLetters(request))
             case "fault.retry": return .done(try await retryDeadLetters(request))
+            case "device.gaps": return .done(try listGaps(request))
+            case "trace": return .done(try await traceRecord(request))
             case "rule.list": return .done(try hub(request).rules)
             case "backup": return .done(try await backup(request))
             default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)
@@ -115,7 +124,8 @@ struct Verbs: Sendable {
         guard let target = request.text("to"), target.hasPrefix("/") else {
             throw ControlError("the target of a backup must be an absolute path", .wrongCall)
         }
-        try await hub.backup(target)
-        return .string(target)
+        let withFiles = request.text("files") != "no"
+        try await hub.backup(target, withFiles)
+        return ["to": .string(target), "elsewhere": .string(hub.filesElsewhere)]
     }
 }

@@ -10,6 +10,13 @@ enum FaultRows {
             .map { try fault($0) }
     }
 
+    /// The fault that an id means: its own, or that of the fault into which it was folded.
+    static func meaning(of id: UniqueID, in database: Database) throws -> UniqueID {
+        let alias = try String.fetchOne(
+            database, sql: "SELECT \"fault\" FROM \"faultAlias\" WHERE \"id\" = ?", arguments: [id.description])
+        return alias.flatMap { UniqueID($0) } ?? id
+    }
+
     static func fault(_ row: Row) throws -> Fault {
         guard let id = UniqueID(row["id"] as String), let device = DeviceID(row["device"] as String),
             let origin = Fault.Origin(rawValue: row["origin"]), let phase = Fault.Phase(rawValue: row["phase"]),
@@ -152,10 +159,7 @@ final class FaultWriter {
     }
 
     private func known(of transition: FaultTransition) throws -> FaultLifeCycle.Known {
-        var id = transition.faultID
-        let alias = try String.fetchOne(
-            database, sql: "SELECT \"fault\" FROM \"faultAlias\" WHERE \"id\" = ?", arguments: [id.description])
-        if let target = alias.flatMap({ UniqueID($0) }) { id = target }
+        let id = try FaultRows.meaning(of: transition.faultID, in: database)
         let open = try Row.fetchOne(
             database, sql: "SELECT * FROM \"fault\" WHERE \"device\" = ? AND \"rule\" = ? AND \"phase\" <> 'cleared'",
             arguments: [transition.device.text, transition.rule])

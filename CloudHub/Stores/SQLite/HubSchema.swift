@@ -13,5 +13,7 @@ public enum HubSchema {
         authorityMigration,
         SQLiteBlobIndex.migration,
         SQLiteUploadStore.migration,
+        SQLiteFaultStore.deviceMigration,
+        SQLiteBlobIndex.bucketMigration,
     ]
 }

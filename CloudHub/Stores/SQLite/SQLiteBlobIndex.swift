@@ -35,10 +35,38 @@ public struct SQLiteBlobIndex: BlobIndex {
             CREATE TABLE blob_key (id INTEGER PRIMARY KEY CHECK (id = 1), key BLOB NOT NULL) STRICT;
             """)
 
+    static let bucketMigration = Migration(
+        "files in a bucket",
+        sql: """
+            ALTER TABLE blob ADD COLUMN in_bucket INTEGER NOT NULL DEFAULT 0;
+            CREATE TABLE blob_carry (upload TEXT PRIMARY KEY NOT NULL, blob TEXT NOT NULL) STRICT, WITHOUT ROWID;
+            """)
+
     private let database: HubDatabase
 
     /// - Parameter database: opened with `HubSchema.hub`.
     public init(_ database: HubDatabase) { self.database = database }
+
+    /// The files of the folder that the list in a copied `hub.sqlite` points to.
+    public static func files(in path: String) throws -> [BlobPart] {
+        var configuration = Configuration()
+        configuration.readonly = true
+        do {
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            let parts = try queue.read { try inFolder($0) }
+            try queue.close()
+            return parts
+        } catch { throw HubStoreError.wrapping(error, doing: "read the list of files", which: "hub.sqlite") }
+    }
+
+    private static func inFolder(_ database: Database) throws -> [BlobPart] {
+        try parts(
+            database,
+            sql: """
+                SELECT blob_part.* FROM blob_part LEFT JOIN blob ON blob.name = blob_part.blob
+                WHERE place IS NULL OR NOT in_bucket
+                """)
+    }
 
     public func signingKey() async throws -> Secret {
         let known = try database.read { try Data.fetchOne($0, sql: "SELECT key FROM blob_key") }
@@ -52,7 +80,7 @@ public struct SQLiteBlobIndex: BlobIndex {
     }
 
     public func parts() async throws -> [BlobPart] {
-        try await read { try Self.parts($0, sql: "SELECT * FROM blob_part") }
+        try await read { try Self.inFolder($0) }
     }
 
     public func forget(missing: [UniqueID]) async throws -> [BlobPart] {
@@ -75,7 +103,9 @@ public struct SQLiteBlobIndex: BlobIndex {
     public func blob(_ name: BlobName) async throws -> StoredBlob? {
         try await read { database in
             guard let facts = try Self.facts(name.text, in: database) else { return nil }
-            return StoredBlob(facts: facts, parts: try Self.placed(name, in: database))
+            return StoredBlob(
+                facts: facts, parts: try Self.placed(name, in: database),
+                isInBucket: try Self.isInBucket(name.text, in: database))
         }
     }
 
@@ -96,7 +126,7 @@ public struct SQLiteBlobIndex: BlobIndex {
             let old = try Self.facts(blob.facts.name.text, in: database)
             if let problem = condition.problem(etag: old?.etag) { return .refused(problem) }
             let freed = try Self.drop(blob.facts.name.text, in: database)
-            try Self.save(blob.facts, replacing: old, in: database)
+            try Self.save(blob.facts, isInBucket: blob.isInBucket, replacing: old, in: database)
             for (place, part) in blob.parts.enumerated() {
                 try Self.add(part, of: blob.facts.name, place: place, at: blob.facts.modifiedAt, in: database)
             }
@@ -125,16 +155,27 @@ public struct SQLiteBlobIndex: BlobIndex {
         try await read { (try Self.placed(blob, in: $0), try Self.staged(blob, in: $0)) }
     }
 
+    public func choose(_ list: [BlockChoice], of blob: BlobName) async throws -> [ChosenBlock]? {
+        try await read { try Self.choose(list, blob, in: $0) }
+    }
+
     public func commit(
-        _ facts: BlobFacts, of list: [BlockChoice], if condition: BlobCondition, bytesMax: Int64
+        _ facts: BlobFacts, of list: [BlockChoice], if condition: BlobCondition, bytesMax: Int64,
+        carried: [ChosenBlock]?
     ) async throws -> BlobChange {
         try await database.write { database in
             let old = try Self.facts(facts.name.text, in: database)
             if let problem = condition.problem(etag: old?.etag) { return .refused(problem) }
-            let all = try Self.placed(facts.name, in: database) + Self.staged(facts.name, in: database)
-            guard let chosen = try Self.choose(list, facts.name, in: database) else {
+            let files = try Self.files(of: facts.name.text, in: database)
+            guard let found = try Self.choose(list, facts.name, in: database) else {
                 return .refused(.invalidBlockList)
             }
+            if let carried {
+                guard carried == found else { return .refused(.serverBusy) }
+            } else if found.contains(where: { $0.offset != nil }) {
+                return .refused(.invalidBlockList)  // in a bucket that is no longer configured
+            }
+            let chosen = found.map(\.part)
             var now = facts
             now.bytes = chosen.reduce(0) { $0 + $1.bytes }
             guard now.bytes <= bytesMax else { return .refused(.requestBodyTooLarge) }
@@ -142,9 +183,9 @@ public struct SQLiteBlobIndex: BlobIndex {
             for (place, part) in chosen.enumerated() {
                 try Self.add(part, of: facts.name, place: place, at: facts.modifiedAt, in: database)
             }
-            try Self.save(now, replacing: old, in: database)
-            let kept = Set(chosen.map(\.file))
-            return .done(freed: all.filter { !kept.contains($0.file) })
+            try Self.save(now, isInBucket: carried != nil, replacing: old, in: database)
+            let kept = carried == nil ? Set(chosen.map(\.file)) : []
+            return .done(freed: files.filter { !kept.contains($0.file) })
         }
     }
 
@@ -177,10 +218,40 @@ public struct SQLiteBlobIndex: BlobIndex {
             }
             var freed = staged
             let names = try String.fetchAll(
-                database, sql: "SELECT name FROM blob WHERE modified < ? ORDER BY modified LIMIT ?",
+                database, sql: "SELECT name FROM blob WHERE modified < ? AND NOT in_bucket ORDER BY modified LIMIT ?",
                 arguments: [blobsBefore.milliseconds, most])
             for name in names where freed.count < most { freed += try Self.drop(name, in: database) }
             return freed
+        }
+    }
+
+    public func oldInBucket(before: WallInstant, most: Int) async throws -> [BlobName] {
+        try await read { database in
+            try String.fetchAll(
+                database, sql: "SELECT name FROM blob WHERE modified < ? AND in_bucket ORDER BY modified LIMIT ?",
+                arguments: [before.milliseconds, most]
+            ).compactMap { BlobName($0) }
+        }
+    }
+
+    public func begin(_ carry: OpenCarry) async throws {
+        try await database.write { database in
+            try database.execute(
+                sql: "INSERT OR REPLACE INTO blob_carry VALUES (?, ?)", arguments: [carry.upload, carry.blob.text])
+        }
+    }
+
+    public func end(_ carry: OpenCarry) async throws {
+        try await database.write {
+            try $0.execute(sql: "DELETE FROM blob_carry WHERE upload = ?", arguments: [carry.upload])
+        }
+    }
+
+    public func openCarries() async throws -> [OpenCarry] {
+        try await read { database in
+            try Row.fetchAll(database, sql: "SELECT upload, blob FROM blob_carry").compactMap { row in
+                BlobName(row["blob"] as String).map { OpenCarry(upload: row["upload"], blob: $0) }
+            }
         }
     }
 }
@@ -194,22 +265,39 @@ extension SQLiteBlobIndex {
         }
     }
 
-    /// The blob, its blocks and those that wait for its list.
+    /// Forgets the blob, its blocks and those that wait for its list; returns their files.
     private static func drop(_ name: String, in database: Database) throws -> [BlobPart] {
-        let parts = try parts(database, sql: "SELECT * FROM blob_part WHERE blob = ?", arguments: [name])
+        let parts = try files(of: name, in: database)
         try database.execute(sql: "DELETE FROM blob_part WHERE blob = ?", arguments: [name])
         try database.execute(sql: "DELETE FROM blob WHERE name = ?", arguments: [name])
         return parts
     }
 
-    /// `nil` when the list names a block that is not there, or one twice.
-    private static func choose(_ list: [BlockChoice], _ blob: BlobName, in database: Database) throws -> [BlobPart]? {
-        let byID = { (parts: [BlobPart]) in
-            [String: BlobPart](parts.map { ($0.block, $0) }, uniquingKeysWith: { first, _ in first })
+    /// What the blob has in the folder.
+    private static func files(of name: String, in database: Database) throws -> [BlobPart] {
+        let condition = try isInBucket(name, in: database) ? "AND place IS NULL" : ""
+        return try parts(database, sql: "SELECT * FROM blob_part WHERE blob = ? \(condition)", arguments: [name])
+    }
+
+    private static func isInBucket(_ name: String, in database: Database) throws -> Bool {
+        try Bool.fetchOne(database, sql: "SELECT in_bucket FROM blob WHERE name = ?", arguments: [name]) ?? false
+    }
+
+    private static func choose(
+        _ list: [BlockChoice], _ blob: BlobName, in database: Database
+    ) throws -> [ChosenBlock]? {
+        let byID = { (parts: [ChosenBlock]) in
+            [String: ChosenBlock](parts.map { ($0.part.block, $0) }, uniquingKeysWith: { first, _ in first })
         }
-        let committed = byID(try placed(blob, in: database))
-        let staged = byID(try self.staged(blob, in: database))
-        var chosen: [BlobPart] = []
+        let isInBucket = try isInBucket(blob.text, in: database)
+        var offset: Int64 = 0
+        let committed = byID(
+            try placed(blob, in: database).map { part in
+                defer { offset += part.bytes }
+                return ChosenBlock(part, offset: isInBucket ? offset : nil)
+            })
+        let staged = byID(try self.staged(blob, in: database).map { ChosenBlock($0, offset: nil) })
+        var chosen: [ChosenBlock] = []
         var seen: Set<UniqueID> = []
         for choice in list {
             let part =
@@ -218,7 +306,7 @@ extension SQLiteBlobIndex {
                 case .uncommitted: staged[choice.block]
                 case .latest: staged[choice.block] ?? committed[choice.block]
                 }
-            guard let part, seen.insert(part.file).inserted else { return nil }
+            guard let part, seen.insert(part.part.file).inserted else { return nil }
             chosen.append(part)
         }
         return chosen
@@ -244,17 +332,19 @@ extension SQLiteBlobIndex {
             arguments: [part.file.description, blob.text, part.block, part.bytes, place, now.milliseconds])
     }
 
-    private static func save(_ facts: BlobFacts, replacing old: BlobFacts?, in database: Database) throws {
+    private static func save(
+        _ facts: BlobFacts, isInBucket: Bool, replacing old: BlobFacts?, in database: Database
+    ) throws {
         let headers = JSONObject(facts.headers.sorted { $0.key < $1.key }.map { ($0.key, JSONValue.string($0.value)) })
         try database.execute(
             sql: """
-                INSERT OR REPLACE INTO blob (name, owner, bytes, etag, md5, headers, created, modified)
-                VALUES (?, ?, ?, ?, ?, ?, ?, ?)
+                INSERT OR REPLACE INTO blob (name, owner, bytes, etag, md5, headers, created, modified, in_bucket)
+                VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)
                 """,
             arguments: [
                 facts.name.text, facts.name.owner, facts.bytes, facts.etag, facts.md5.map { Data($0) },
                 JSONValue.object(headers).text, (old?.createdAt ?? facts.createdAt).milliseconds,
-                facts.modifiedAt.milliseconds,
+                facts.modifiedAt.milliseconds, isInBucket,
             ])
     }
 

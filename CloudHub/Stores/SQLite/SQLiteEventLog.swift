@@ -3,7 +3,6 @@ import Foundation
 public import Logging
 public import Primitives
 import Synchronization
-public import Telemetry
 
 /// The event log in one SQLite file: a row is what one event loop collected for one partition between two commits.
 ///
@@ -111,8 +110,12 @@ public final class SQLiteEventLog: EventLog {
     /// Consumers that retention is about to overtake, as of its last look.
     public var consumersAtRisk: Set<String> { shared.consumersAtRisk }
 
-    public func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] {
-        try readers.gaps(gateway: gateway)
+    public func sequences(gateway: DeviceID) throws(EventLogError) -> [OutboxSequences] {
+        try readers.sequences(gateway: gateway)
+    }
+
+    public func sequences(changedFrom time: WallInstant, countMax: Int) throws(EventLogError) -> [OutboxSequences] {
+        try readers.sequences(changedFrom: time, countMax: countMax)
     }
 
     public func quarantine(gateway: DeviceID?, countMax: Int) throws(EventLogError) -> [StoredQuarantine] {

@@ -104,17 +104,35 @@ final class LogReaders: Sendable {
         }
     }
 
-    func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] {
-        let reader = try borrow(doing: "read the gaps of a gateway")
+    func sequences(gateway: DeviceID) throws(EventLogError) -> [OutboxSequences] {
+        try sequences(where: "gateway = ?1 ORDER BY changed DESC LIMIT 64") { $0.bind(gateway.text, 1) }
+    }
+
+    func sequences(changedFrom time: WallInstant, countMax: Int) throws(EventLogError) -> [OutboxSequences] {
+        try sequences(where: "changed >= ?1 ORDER BY changed LIMIT ?2") {
+            $0.bind(time.milliseconds, 1)
+            $0.bind(Int64(countMax), 2)
+        }
+    }
+
+    private func sequences(
+        where condition: String, bind: (LogStatement) -> Void
+    ) throws(EventLogError) -> [OutboxSequences] {
+        let doing = "read the sequence numbers of gateways"
+        let reader = try borrow(doing: doing)
         defer { giveBack(reader) }
         let statement = try reader.connection.prepare(
-            "SELECT epoch, seen, dropped FROM sequence WHERE gateway = ?1 ORDER BY changed DESC LIMIT 64")
-        statement.bind(gateway.text, 1)
-        var result: [(epoch: Epoch, holes: [Run])] = []
-        while try reader.connection.step(statement, doing: "read the gaps of a gateway") {
+            "SELECT gateway, epoch, seen, dropped, changed FROM sequence WHERE \(condition)")
+        bind(statement)
+        var result: [OutboxSequences] = []
+        while try reader.connection.step(statement, doing: doing) {
+            guard let gateway = DeviceID(statement.text(0)) else { continue }
             let entry = try LogSequences.Entry(
-                epoch: statement.text(0), seen: statement.blob(1), dropped: statement.blob(2))
-            result.append((entry.epoch, entry.gaps))
+                epoch: statement.text(1), seen: statement.blob(2), dropped: statement.blob(3))
+            result.append(
+                OutboxSequences(
+                    gateway: gateway, epoch: entry.epoch, seen: entry.seen, dropped: entry.dropped,
+                    changedAt: WallInstant(milliseconds: statement.integer(4))))
         }
         return result
     }

@@ -41,9 +41,6 @@ final class LogSequences {
             self.seen = seen
             self.dropped = dropped
         }
-
-        /// Neither seen nor declared, below the highest seen.
-        var gaps: [Run] { seen.holes.flatMap { dropped.missing(in: $0) } }
     }
 
     /// What is done with the batches of a chunk.

@@ -51,6 +51,10 @@ public final class SQLiteFaultStore: FaultStore {
             CREATE INDEX "faultAlias_fault" ON "faultAlias" ("fault", "number");
             """)
 
+    /// Lets faults be found by device, also those that are over.
+    public static let deviceMigration = Migration(
+        "faults by device", sql: "CREATE INDEX \"fault_device\" ON \"fault\" (\"device\", \"openedAt\")")
+
     private let database: HubDatabase
     private let queueMax: Int
 
@@ -216,7 +220,34 @@ public final class SQLiteFaultStore: FaultStore {
     }
 
     public func fault(_ id: UniqueID) async throws -> Fault? {
-        try database.read { try FaultRows.fault(id, in: $0) }
+        try database.read { try FaultRows.fault(FaultRows.meaning(of: id, in: $0), in: $0) }
+    }
+
+    public func faults(of device: DeviceID, openedAt: WallInstant, limit: Int) async throws -> [Fault] {
+        try database.read { database in
+            try Row.fetchAll(
+                database, sql: "SELECT * FROM \"fault\" WHERE \"device\" = ? AND \"openedAt\" = ? LIMIT ?",
+                arguments: [device.text, openedAt.milliseconds, limit]
+            ).map { try FaultRows.fault($0) }
+        }
+    }
+
+    public func queueRows(of fault: UniqueID) async throws -> [QueueRow] {
+        try database.read { database in
+            try Row.fetchAll(
+                database,
+                sql: """
+                    SELECT "kind", "attempts", "dueAt", "error", "isDead" FROM "faultQueue" WHERE "fault" = ?
+                    ORDER BY "sequence" LIMIT 100
+                    """, arguments: [fault.description]
+            ).compactMap { row in
+                QueuedAlert.Kind(rawValue: row["kind"]).map {
+                    QueueRow(
+                        kind: $0, attempts: row["attempts"], dueAt: WallInstant(milliseconds: row["dueAt"]),
+                        error: row["error"], isDead: row["isDead"])
+                }
+            }
+        }
     }
 
     public func history(of fault: UniqueID, limit: Int) async throws -> [FaultEvent] {

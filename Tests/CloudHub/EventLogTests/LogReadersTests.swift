@@ -62,7 +62,7 @@ import Testing
         await begins.next()
 
         #expect(try log.all().map(\.text) == ["a", "b"])
-        #expect(try log.gaps(gateway: .anyone).isEmpty)
+        #expect(try log.sequences(gateway: .anyone).isEmpty)
         #expect(try log.quarantine(gateway: nil, countMax: 1).isEmpty)
         try await append(["c"])
         #expect(try log.all().map(\.text) == ["a", "b", "c"])

@@ -152,7 +152,7 @@ extension SQLiteEventLogTests {
         }
         try await waitForALook(log)
         #expect(try python("print(db.execute('SELECT count(*) FROM sequence').fetchone()[0])") == "64")
-        let kept = try log.gaps(gateway: EventChunkTests.gateway.device).map(\.epoch)
+        let kept = try log.sequences(gateway: EventChunkTests.gateway.device).map(\.epoch)
         #expect(kept == (7...70).reversed().map { Epoch(value: $0) })
         log.close()
     }

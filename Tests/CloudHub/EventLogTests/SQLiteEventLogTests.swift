@@ -109,10 +109,10 @@ import Testing
         let mixed = try await log.append(try batch([2, 3, 4, 5, 7, 8]))
         #expect(mixed == AppendOutcome(eventsStored: 1, recordsRepeated: 3, recordsQuarantined: 0))
         #expect(try sequences(log) == [[1, 2, 3, 7], [4, 5, 8]])
-        let holes = try log.gaps(gateway: EventChunkTests.gateway.device)
-        #expect(holes.map(\.holes) == [[Run(start: 6, count: 1)]])
+        let holes = try log.sequences(gateway: EventChunkTests.gateway.device)
+        #expect(holes.map(\.gaps) == [[Run(start: 6, count: 1)]])
         _ = try await log.append(try batch([9], dropped: [Run(start: 6, count: 1)]))
-        #expect(try log.gaps(gateway: EventChunkTests.gateway.device).map(\.holes) == [[]], "declared is no gap")
+        #expect(try log.sequences(gateway: EventChunkTests.gateway.device).map(\.gaps) == [[]], "declared is no gap")
         log.close()
     }
 

@@ -340,7 +340,8 @@ final class MemoryLog: EventLog {
 
     func onCondition(_ changed: @escaping @Sendable (LogCondition) -> Void) -> WakeToken { WakeToken {} }
 
-    func gaps(gateway: DeviceID) throws(EventLogError) -> [(epoch: Epoch, holes: [Run])] { [] }
+    func sequences(gateway: DeviceID) throws(EventLogError) -> [OutboxSequences] { [] }
+    func sequences(changedFrom time: WallInstant, countMax: Int) throws(EventLogError) -> [OutboxSequences] { [] }
 
     func quarantine(gateway: DeviceID?, countMax: Int) throws(EventLogError) -> [StoredQuarantine] { [] }
 }

@@ -107,6 +107,15 @@ struct HubConfigTests {
         if text == "off" { #expect(read?.listeners.http == nil) }
     }
 
+    @Test("the limits of TLS handshakes are what the file says")
+    func handshakes() throws {
+        let read = try HubConfig(toml: "[limits]\nhandshake_patience = \"20ms\"\nhandshakes_slow_max = 7").limits
+        #expect(read.handshakePatience == .milliseconds(20) && read.handshakesSlowMax == 7)
+        for text in ["handshake_patience = \"2s\"", "handshake_patience = \"1ms\"", "handshakes_slow_max = 0"] {
+            #expect(throws: ConfigError.self, "\(text)") { try HubConfig(toml: "[limits]\n" + text) }
+        }
+    }
+
     @Test("files go into an Azure account when its name, container and key are given")
     func azureStore() throws {
         let azure = "[files.azure]\naccount = \"contoso\"\ncontainer = \"device-files\"\nkey_file = \"/etc/key\"\n"
@@ -118,6 +127,44 @@ struct HubConfigTests {
         for text in [azure, "[files]\nstore = \"azure\"", "[files]\nstore = \"s3\"", "[files]\nsas_lifetime = \"1s\""] {
             #expect(throws: ConfigError.self, "\(text)") { try HubConfig(toml: text) }
         }
+    }
+
+    static let s3 = "[files.s3]\nendpoint = \"https://s3.example/\"\nbucket = \"a.b-1\"\nkey_file = \"/etc/key\"\n"
+
+    @Test("files go into a bucket when its store, name and key are given")
+    func s3Store() throws {
+        let read = try HubConfig(toml: "[files]\nstore = \"s3\"\n" + Self.s3)
+        #expect(read.files.s3?.endpoint == "https://s3.example" && read.files.s3?.region == "us-east-1")
+        #expect(
+            read.files.s3?.bucket == "a.b-1" && read.files.s3?.prefix == "" && read.files.s3?.isVirtualHost == false)
+        #expect(read.files.s3?.keyFile == "/etc/key")
+        #expect(read.files.azure == nil && read.files.s3?.caFile == nil)
+        let more = "region = \"eu-1\"\nprefix = \"x/y/\"\naddressing = \"virtual-host\"\nca_file = \"/ca\"\n"
+        let other = try HubConfig(toml: "[files]\nstore = \"s3\"\n" + Self.s3 + more).files.s3
+        #expect(other?.region == "eu-1" && other?.prefix == "x/y/" && other?.isVirtualHost == true)
+        #expect(other?.caFile == "/ca")
+    }
+
+    @Test(
+        "a bucket that cannot be one is a problem, and so is one beside another store",
+        arguments: [
+            "store = \"s3\"\n", "store = \"directory\"\n" + s3, s3,
+            "store = \"s3\"\n" + s3.replacing("https://s3.example/", with: "http://s3.example"),
+            "store = \"s3\"\n" + s3.replacing("https://s3.example/", with: "https://s3.example/path"),
+            "store = \"s3\"\n" + s3.replacing("a.b-1", with: "ab"),
+            "store = \"s3\"\n" + s3.replacing("a.b-1", with: "Upper"),
+            "store = \"s3\"\n" + s3.replacing("/etc/key", with: "key"),
+            "store = \"s3\"\n" + s3 + "prefix = \"no-slash\"\n", "store = \"s3\"\n" + s3 + "prefix = \"../\"\n",
+            "store = \"s3\"\n" + s3 + "secret = \"in the text\"\n",
+        ])
+    func s3Problems(text: String) {
+        #expect(throws: ConfigError.self) { try HubConfig(toml: "[files]\n" + text) }
+    }
+
+    @Test("a store on this machine may go without TLS")
+    func s3OnLoopback() throws {
+        let text = "[files]\nstore = \"s3\"\n" + Self.s3.replacing("https://s3.example/", with: "http://127.0.0.1:9000")
+        #expect(try HubConfig(toml: text).files.s3?.endpoint == "http://127.0.0.1:9000")
     }
 
     @Test("two rules or two commands of one name are a problem")

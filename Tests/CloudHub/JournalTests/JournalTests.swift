@@ -46,6 +46,33 @@ import Testing
         #expect(book.entries(of: "loud stranger").count == 16)
     }
 
+    @Test func whatAnybodyMayHaveCausedHasASmallShare() {
+        var book = JournalBook()
+        for number in 0..<40 { note(&book, "one", "own \(number)") }
+        for number in 0..<1000 {
+            _ = book.note(
+                .refused, of: "one", isRegistered: true, isProven: false, "\(number)", address: nil, at: Self.at(0))
+        }
+        let entries = book.entries(of: "one")
+        #expect(entries.count { $0.isProven } == 40)
+        #expect(entries.filter { !$0.isProven }.map(\.sentence) == (984..<1000).map { "\($0)" })
+        #expect(book.counts.entries == 56)
+    }
+
+    @Test func whatAnybodyMayHaveCausedIsNewsOnlySoOften() {
+        var book = JournalBook()
+        func news(at second: Int64) -> Int {
+            (0..<1000).count { number in
+                let entry = book.note(
+                    .refused, of: "\(second)-\(number)", isRegistered: false, isProven: false, "why", address: nil,
+                    at: Self.at(second))
+                return entry != nil
+            }
+        }
+        #expect(news(at: 0) == 256 && news(at: 9) == 0 && news(at: 10) == 256)
+        #expect(note(&book, "registered") != nil, "what is proven is told all the same")
+    }
+
     @Test func theQuietestDevicesGoFirstAndMemoryIsBounded() {
         var book = JournalBook(registered: .init(perName: 4, names: 100, entries: 200))
         for round in 0..<10 {

@@ -20,6 +20,8 @@ struct WebFixture {
     let hub: BareHub
     let web: WebListener
     let port: Int
+    /// What `/wait` waits for.
+    let gate = Gate()
     static let host = "hub.example"
 
     init(
@@ -40,6 +42,10 @@ struct WebFixture {
         router.post("/echo") { request, _ in
             let body = try await request.body.collect(upTo: 1 << 20)
             return String(buffer: body)
+        }
+        router.get("/wait") { [gate] _, _ in
+            await gate.opened()
+            return "waited"
         }
         router.get("/me") { _, context in
             "\(context.peer.address ?? "") \(context.peer.certificate?.chain.count ?? 0)"
@@ -63,12 +69,12 @@ struct WebFixture {
 
     // MARK: - MQTT
 
-    func connect(_ device: String) throws -> [UInt8] {
+    func connect(_ device: String, keepAlive: UInt16 = 60) throws -> [UInt8] {
         let id = try #require(DeviceID(device))
         let token = hub.authority.token(
             for: id, host: Self.host, expiry: Int64(Date().timeIntervalSince1970) + 3600)
         let connect = Connect(
-            clientID: device, isCleanSession: true, keepAliveSeconds: 60,
+            clientID: device, isCleanSession: true, keepAliveSeconds: keepAlive,
             credentials: ("\(Self.host)/\(device)/?api-version=2021-04-12", Secret(Array(token.utf8))))
         return Packet.connect(connect).bytes
     }
@@ -111,6 +117,26 @@ struct WebFixture {
         let device = WebDevice(client: client)
         #expect(try await device.received(6) == [0x82, 4, 0x20, 2, 0, 0])
         return device
+    }
+}
+
+/// Opens once.
+actor Gate {
+    private var isOpen = false
+    private var waiting: [CheckedContinuation<Void, Never>] = []
+    /// How many have come so far.
+    private(set) var arrivals = 0
+
+    func open() {
+        isOpen = true
+        for continuation in waiting { continuation.resume() }
+        waiting = []
+    }
+
+    func opened() async {
+        arrivals += 1
+        guard !isOpen else { return }
+        await withCheckedContinuation { waiting.append($0) }
     }
 }
 

@@ -3,19 +3,14 @@ import MQTTSession
 import NIOCore
 import Primitives
 
-#if CANARY
-    /// Wrong on purpose: a fuzzer that cannot find this finds nothing.
-    private let unansweredMax = 3
-#else
-    private let unansweredMax = 8
-#endif
+private let unansweredMax = limit(8, canary: 3)
 
 /// libFuzzer calls this with bytes of its own making. Nothing may trap, and what holds for every stream is asserted:
 /// the cut of the stream does not matter, what was read can be written and read again, the limits hold, the session
 /// answers in order and says nothing after its end.
 @_cdecl("LLVMFuzzerTestOneInput")
 public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
-    let bytes = Array(UnsafeBufferPointer(start: start, count: count))
+    let bytes = fuzzed(start, count)
     let whole = decode(bytes, chunk: bytes.count)
     // The first byte chooses how the stream is cut the second time.
     let cut = decode(bytes, chunk: 1 + Int(bytes.first ?? 0) % 7)
@@ -24,11 +19,6 @@ public func fuzzOneInput(_ start: UnsafePointer<UInt8>?, _ count: Int) -> CInt {
     for packet in whole.packets { checkRoundTrip(packet) }
     drive(bytes)
     return 0
-}
-
-/// As a precondition, but it keeps its message in an optimised build.
-private func hold(_ claim: Bool, _ message: StaticString) {
-    if !claim { fatalError("\(message)") }
 }
 
 private func decode(_ bytes: [UInt8], chunk: Int) -> (packets: [Packet], error: DecodeError?) {

@@ -22,7 +22,7 @@ struct HubTopicsTests {
     @Test("every recorded topic of a device means what the record says")
     func deviceToHub() throws {
         let lines = try goldenLines("device-to-hub.txt")
-        #expect(lines.count == 12)
+        #expect(lines.count == 14)
         for line in lines {
             let (child, publish) = try HubTopics.publish(line.topic, from: Self.device)
             let meaning =
@@ -31,6 +31,7 @@ struct HubTopicsTests {
                 case .twinGet(let rid): "twinGet \(rid)"
                 case .reportedPatch(let rid, let version): "reportedPatch \(rid) \(version.map(String.init) ?? "-")"
                 case .methodResponse(let status, let rid): "methodResponse \(status) \(rid)"
+                case .timeGet(let rid): "timeGet \(rid)"
                 }
             #expect((child.map { "\($0): " } ?? "") + meaning == line.meaning)
         }
@@ -39,7 +40,7 @@ struct HubTopicsTests {
     @Test("every recorded topic of the hub means what the record says")
     func hubToDevice() throws {
         let lines = try goldenLines("hub-to-device.txt")
-        #expect(lines.count == 8)
+        #expect(lines.count == 9)
         for line in lines {
             let (child, publish) = try HubTopics.delivery(line.topic, to: Self.device)
             let meaning =
@@ -51,6 +52,7 @@ struct HubTopicsTests {
                     "twinResponse \(status) \(rid) \(version.map(String.init) ?? "-")"
                 case .desiredChanged(let version): "desiredChanged \(version)"
                 case .receipt: "receipt"
+                case .time(let rid): "time \(rid)"
                 }
             #expect((child.map { "\($0): " } ?? "") + meaning == line.meaning)
         }
@@ -59,7 +61,7 @@ struct HubTopicsTests {
     @Test("every filter reads as its subscription and is built back from it")
     func filters() throws {
         let lines = try goldenLines("filters.txt")
-        #expect(lines.count == 11)
+        #expect(lines.count == 12)
         for line in lines {
             let (scope, subscription) = try HubTopics.subscription(line.topic, from: Self.device)
             let name =
@@ -96,6 +98,8 @@ struct HubTopicsTests {
         #expect(
             try HubTopics.publish(HubTopics.reportedPatch(rid: "1", ifVersion: 3), from: Self.device).publish
                 == .reportedPatch(rid: "1", ifVersion: 3))
+        #expect(try HubTopics.publish(HubTopics.timeGet(rid: "1"), from: Self.device).publish == .timeGet(rid: "1"))
+        #expect(try HubTopics.delivery(HubTopics.timeResponse(rid: "1"), to: Self.device).publish == .time(rid: "1"))
         let child = try #require(DeviceID("thermostat-1"))
         let answer = HubTopics.child(child, HubTopics.methodResponse(status: 200, rid: "7"))
         #expect(answer == "$fieldline/thermostat-1/$iothub/methods/res/200/?$rid=7")

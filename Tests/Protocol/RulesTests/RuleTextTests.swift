@@ -12,6 +12,19 @@ struct RuleTextTests {
             ("outside -1.5 .. 1.5", .outside(-1.5...1.5), "outside -1.5..1.5"),
             ("inside2..2", .inside(2...2), "inside 2..2"), ("silent", .silent, "silent"),
             ("> 1e-7", .above(1e-7), "> 1e-07"),
+            ("rises 5 per 1m", .changing(.rises, by: 5, per: .seconds(60)), "rises 5 per 1m"),
+            ("falls 0.5  per 90s", .changing(.falls, by: 0.5, per: .seconds(90)), "falls 0.5 per 90s"),
+            ("changes 5 per 1h30m", .changing(.changes, by: 5, per: .seconds(5400)), "changes 5 per 90m"),
+            ("stuck", .stuck(tolerance: 0), "stuck"), ("stuck within .1", .stuck(tolerance: 0.1), "stuck within 0.1"),
+            (
+                "deviates 3 sigma over 10m", .deviating(.init(sigmas: 3, window: .seconds(600))),
+                "deviates 3 sigma over 10m after 30"
+            ),
+            (
+                "deviates 2.5 sigma over 1d floor 0.2 after 7",
+                .deviating(.init(sigmas: 2.5, window: .seconds(86_400), floor: 0.2, samplesMin: 7)),
+                "deviates 2.5 sigma over 1d floor 0.2 after 7"
+            ),
         ]
         for row in rows {
             let read = try Condition(parsing: row.text)
@@ -23,11 +36,20 @@ struct RuleTextTests {
 
     @Test func aBrokenConditionNamesTheColumnAndWhatIsAllowed() {
         let rows: [(text: String, error: String)] = [
-            ("", "column 1: nothing stands here; allowed are > >= < <= == !=, inside, outside and silent"),
-            ("=> 7", "column 1: \"=>\" is no condition; allowed are > >= < <= == !=, inside, outside and silent"),
+            (
+                "",
+                "column 1: nothing stands here; allowed are > >= < <= == !=, inside, outside, rises, falls, changes, "
+                    + "stuck, deviates and silent"
+            ),
+            (
+                "=> 7",
+                "column 1: \"=>\" is no condition; allowed are > >= < <= == !=, inside, outside, rises, falls, "
+                    + "changes, stuck, deviates and silent"
+            ),
             (
                 "  above 7",
-                "column 3: \"above\" is no condition; allowed are > >= < <= == !=, inside, outside and silent"
+                "column 3: \"above\" is no condition; allowed are > >= < <= == !=, inside, outside, rises, falls, "
+                    + "changes, stuck, deviates and silent"
             ),
             ("> hot", "column 3: \"hot\" is no number; write one such as 70, -2.5 or 1e6"),
             (">", "column 2: a number is missing; write one such as 70, -2.5 or 1e6"),
@@ -39,6 +61,20 @@ struct RuleTextTests {
             ("inside 8..2", "column 11: the band's end is below its beginning; write 2..8, not 8..2"),
             ("inside 2..", "column 11: a number is missing; write one such as 70, -2.5 or 1e6"),
             ("silent 5m", "column 8: \"5m\" is too much; the condition ends before it"),
+            ("rises 5", "column 8: \"per\" is needed here, as in rises 5 per 1m"),
+            ("falls 0 per 1m", "column 7: a number above 0 is needed here"),
+            (
+                "changes 5 per 1",
+                "column 15: \"1\" is no duration that may stand here; write one such as 90s or 10m, from 1s to 30d"
+            ),
+            ("rises 5 per", "column 12: a duration is missing; write one such as 90s or 10m, from 1s to 30d"),
+            ("stuck at 5", "column 7: \"within\" is needed here, as in stuck within 0.1"),
+            ("deviates 3 over 10m", "column 12: \"sigma\" is needed here, as in deviates 3 sigma over 10m"),
+            (
+                "deviates 3 sigma over 10m ceiling 2",
+                "column 27: \"ceiling\" may not stand here; allowed are floor, then after, or the end"
+            ),
+            ("deviates 3 sigma over 10m after 1", "column 33: a number of values from 2 to 100000 is needed here"),
             (String(repeating: ">", count: 101), "column 1: a condition has at most 100 bytes"),
         ]
         for row in rows {
@@ -51,11 +87,12 @@ struct RuleTextTests {
     @Test func anyTextIsReadOrRefusedWithoutATrap() {
         for seed in UInt64(0)..<3000 {
             var random = SeededRandom(seed: seed)
-            let letters = Array("<>=!.. -+0123456789eE insideoutsidesilent٣é")
-            let text = String(
-                (0..<Int.random(in: 0...24, using: &random)).map { _ in
-                    letters[Int.random(in: 0..<letters.count, using: &random)]
-                })
+            let letters =
+                ["inside", "rises", "stuck", "deviates", "per", "within", "sigma", "over", "1m", "silent"]
+                + "<>=!.. -+0123456789eE insideoutsidesilent٣é".map { String($0) }
+            let text = (0..<Int.random(in: 0...24, using: &random)).map { _ in
+                letters[Int.random(in: 0..<letters.count, using: &random)]
+            }.joined()
             if let condition = try? Condition(parsing: text) {
                 #expect((try? Condition(parsing: condition.text)) == condition, "seed \(seed): \(text)")
             }
@@ -115,6 +152,10 @@ struct RuleTextTests {
             ("half of the band", 3, .outside(2...8), true), ("over half of the band", 3.1, .outside(2...8), false),
             ("negative", -1, .above(1), false), ("not a number", .nan, .above(1), false),
             ("none", 0, .notEqual(1), true),
+            ("under the change", 4.9, .changing(.rises, by: 5, per: .seconds(60)), true),
+            ("the whole change", 5, .changing(.rises, by: 5, per: .seconds(60)), false),
+            ("under the sigmas", 2, .deviating(.init(sigmas: 3, window: .seconds(60))), true),
+            ("all the sigmas", 3, .deviating(.init(sigmas: 3, window: .seconds(60))), false),
         ]
         for row in rows {
             let rule = try? Rule(name: "r", metric: "m", condition: row.condition, hysteresis: row.hysteresis)
@@ -122,6 +163,7 @@ struct RuleTextTests {
         }
         #expect(throws: RuleError.self) { try Rule(name: "r", metric: nil, condition: .above(1)) }
         #expect(throws: RuleError.self) { try Rule(name: "r", metric: nil, condition: .silent) }
+        #expect(throws: RuleError.self) { try Rule(name: "r", metric: "m", condition: .stuck(tolerance: 1)) }
         #expect(try Rule(name: "r", metric: nil, condition: .silent, holdTime: .seconds(90)).limitText == "90s")
         #expect(try Rule(name: "r", metric: nil, condition: .silent, holdTime: .seconds(7200)).limitText == "2h")
     }

@@ -94,6 +94,11 @@ public final class RawClient: Sendable {
         try await wait { bytes, isClosed in isClosed || bytes.suffix(end.utf8.count).elementsEqual(end.utf8) }
     }
 
+    /// Everything received once it is enough, or once the hub closed.
+    public func bytes(until isEnough: @escaping @Sendable ([UInt8]) -> Bool) async throws -> [UInt8] {
+        try await wait { bytes, isClosed in isClosed || isEnough(bytes) }
+    }
+
     private func wait(_ enough: @escaping @Sendable ([UInt8], Bool) -> Bool) async throws -> [UInt8] {
         let promise = channel.eventLoop.makePromise(of: [UInt8].self)
         collector.settle { $0.waiters.append((enough, promise)) }

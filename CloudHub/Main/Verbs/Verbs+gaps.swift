@@ -1,0 +1,45 @@
+import Control
+import Gaps
+import JSON
+import Primitives
+import Telemetry
+
+/// What is missing of gateways' records, and how asking for it goes.
+extension Verbs {
+    func listGaps(_ request: ControlRequest) throws -> JSONValue {
+        let keeper = try hub(request).gaps
+        let gateway = request.text("id") == nil ? nil : try deviceID(request)
+        let found = keeper.gaps.filter { gateway == nil || $0.key.gateway == gateway }
+        let sorted = found.sorted {
+            ($0.key.gateway.text, $0.key.epoch.text) < ($1.key.gateway.text, $1.key.epoch.text)
+        }
+        return .array(sorted.map { Self.row($0.key, $0.value) })
+    }
+
+    private static func row(_ outbox: GapMachine.Outbox, _ gap: GapMachine.Gap) -> JSONValue {
+        let missing = gap.holes.reduce(0) { $0 &+ $1.count }
+        return [
+            "gateway": .string(outbox.gateway.text), "epoch": .string(outbox.epoch.text),
+            "missing": .string(String(missing)),
+            "sequences": .string(
+                gap.holes.prefix(4).map(\.words).joined(separator: " ") + (gap.holes.count > 4 ? " …" : "")),
+            "since": .string(gap.since.description), "asked": .number(JSONNumber(Int64(gap.askedCount))),
+            "answer": .string(words(gap.outcome)),
+        ]
+    }
+
+    private static func words(_ outcome: GapMachine.Outcome?) -> String {
+        switch outcome {
+        case nil: "not asked yet: the gateway is away, or they may still be on their way"
+        case .replayed(let count, 0): "sends \(count) again"
+        case .replayed(let count, let gone): "sends \(count) again and no longer has \(gone)"
+        case .lost: "lost: the gateway has another outbox now"
+        case .failed(let reason): reason
+        }
+    }
+}
+
+extension Run {
+    /// `17` or `17-19`.
+    fileprivate var words: String { count == 1 ? "\(start)" : "\(start)-\(last)" }
+}
