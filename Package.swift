@@ -103,7 +103,10 @@ let package = Package(
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
-        room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
+        room("Signals", "EdgeAgent/Signals", ["Primitives", "Telemetry", "Expressions", "Rules"]),
+        room(
+            "Pipeline", "EdgeAgent/Pipeline",
+            ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Compression", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
@@ -119,7 +122,10 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
+            [
+                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "LocalMQTT", "ModbusDriver",
+                "ConfigText",
+            ]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -127,7 +133,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "Outbox", "EdgeStore", "Connectivity",
+                "HubTransport",
                 "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -263,6 +270,9 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
+        tests(
+            "Signals", "Tests/EdgeAgent/SignalsTests",
+            ["Signals", "Expressions", "Telemetry", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
@@ -281,7 +291,7 @@ let package = Package(
             ]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
-            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+            ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
@@ -291,7 +301,7 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "Signals"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
@@ -349,6 +359,10 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        .target(name: "MallocCount", path: "Tests/Benchmarks/MallocCount"),
+        program(
+            "signal-bench", "Tests/Benchmarks/SignalBench",
+            ["Pipeline", "Signals", "Expressions", "Telemetry", "Primitives", "MallocCount"]),
         program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
         tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(

@@ -19,6 +19,9 @@ extension AgentConfig {
         Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         rules = RuleSection.read(root)
+        signals = SignalSection.read(root)
+        signalStateInterval = root.section("signals").duration(
+            "state_interval", default: .seconds(60), in: .seconds(1) ... .seconds(3600))
         log = root.section("log").choice(
             "level", default: .info, ["debug": .debug, "info": .info, "warning": .warning, "error": .error])
         if brokers.isEmpty, lines.isEmpty {

@@ -8,6 +8,7 @@ import ModbusDriver
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Uplink
 
@@ -88,7 +89,7 @@ private struct Parts {
     let drivers: [any SouthboundDriver]
     private let core: AgentCore
     private let uplink: Uplink
-    private let pipeline: Pipeline
+    private var pipeline: Pipeline
 
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
         let config = loaded.config
@@ -137,6 +138,7 @@ private struct Parts {
         pipeline = Pipeline(
             rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
             sha1: { GatewayCrypto.sha1($0) })
+        pipeline.signals = Signals(settings: config.signals, stateInterval: config.signalStateInterval)
     }
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.

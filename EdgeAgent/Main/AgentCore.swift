@@ -4,6 +4,7 @@ import Logging
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Telemetry
 
@@ -137,6 +138,7 @@ final class AgentCore: ReadingSink {
                 close(turn, &pipeline, &care)
             }
             if let turn = open { close(turn, &pipeline, &care) }
+            keepLast(&pipeline)
         }
         desk.withLock { $0.hasEnded = true }
     }
@@ -199,7 +201,10 @@ final class AgentCore: ReadingSink {
                 let state = PlantedBug.agentForgetsRuleState.isPlanted ? nil : try store.kept(Self.pipelineKey)
                 let first = try store.status().nextSequence
                 var turn = CoreTurn(firstSequence: first)
-                turn.add(pipeline.begin(restoring: state, at: turn.time, firstSequence: first, isServed: isServed))
+                turn.add(
+                    pipeline.begin(
+                        restoring: state, signals: try signalRows(), at: turn.time, firstSequence: first,
+                        isServed: isServed))
                 for actuation in turn.actuations { actuate(actuation) }
                 let verdict = finish(turn, marks: [])
                 care.note(verdict)
@@ -211,6 +216,25 @@ final class AgentCore: ReadingSink {
                 care.note(.refused(SinkError(.storeFailed, detail: error.description)))
             }
             if desk.wait(atMost: .seconds(1), { $0.isStopping ? true : nil }) != nil { return nil }
+        }
+    }
+
+    private func signalRows() throws(OutboxError) -> [String: [UInt8]] {
+        var rows: [String: [UInt8]] = [:]
+        for key in Signals.rowKeys(index: try store.kept(Signals.indexKey)) { rows[key] = try store.kept(key) }
+        return rows
+    }
+
+    /// What the pipeline wants to find again after a clean stop.
+    private func keepLast(_ pipeline: inout Pipeline) {
+        do throws(OutboxError) {
+            var turn = CoreTurn(firstSequence: try store.status().nextSequence)
+            turn.add(pipeline.stop(at: turn.time, firstSequence: turn.nextSequence))
+            if case .refused(let error) = finish(turn, marks: []) {
+                logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
+            }
+        } catch {
+            logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
         }
     }
 
@@ -255,6 +279,7 @@ final class AgentCore: ReadingSink {
             if let learned = delivery.learned { kept.append(LearnedChildren.state(learned, of: delivery.driver)) }
         }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
+        kept += turn.signalRows.map { KeptState(key: $0.key, bytes: $0.value) }
         guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {
             let dropped = try store.append(

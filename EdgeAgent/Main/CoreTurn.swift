@@ -2,6 +2,7 @@ import DriverRuntime
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Telemetry
 
@@ -34,6 +35,7 @@ struct CoreTurn {
     private(set) var actuations: [Actuation] = []
     private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
+    private(set) var signalRows: [String: [UInt8]] = [:]
     private(set) var hasFault = false
     /// About what the records take, without encoding them.
     private(set) var bytes = 0
@@ -54,6 +56,7 @@ struct CoreTurn {
         actuations += output.actuations
         notices += output.notices
         state = output.state ?? state
+        for row in output.signalRows { signalRows[row.key] = row.bytes }
     }
 
     /// Adds a reading for each loss, in the name of the device that lost; they outlive other readings.

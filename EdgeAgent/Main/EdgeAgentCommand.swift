@@ -6,6 +6,7 @@ import Glibc
 import HubTransport
 import Outbox
 import Primitives
+import Signals
 import Telemetry
 import Uplink
 
@@ -95,6 +96,8 @@ enum EdgeAgentCommand {
             Terminal.line("next         \(seen.status.nextSequence)")
             Terminal.line("undeclared   \(seen.status.undeclaredCount) dropped records")
             if let last = seen.status.lastWallTime { Terminal.line("last commit  \(last)") }
+            let figures = try OutboxInspection.kept(Signals.figuresKey, path: loaded.config.outbox.path)
+            for line in SignalTable.lines(figures) { Terminal.line(line) }
             for command in seen.commands {
                 Terminal.line("command      \(command.device) \(command.name): \(command.outcome)")
             }
