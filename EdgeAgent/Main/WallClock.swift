@@ -5,6 +5,7 @@ import Logging
 import Primitives
 import Rules
 import SouthboundAPI
+import Synchronization
 import Telemetry
 import Timekeeping
 
@@ -73,5 +74,22 @@ extension DriverClock {
                 let reading = clock.now()
                 return (reading.time, reading.quality)
             })
+    }
+}
+
+/// The time as the outbox sees it: it is opened before the gateway's clock, which begins with the time that it kept.
+final class StoreClock: Sendable {
+    private let clock = Mutex<GatewayClock?>(nil)
+
+    func runs(by clock: GatewayClock) { self.clock.withLock { $0 = clock } }
+
+    func now() -> (time: WallInstant, quality: ClockQuality) {
+        if let clock = clock.withLock({ $0 }) {
+            let reading = clock.now()
+            return (reading.time, reading.quality)
+        }
+        let look = WallClock.look()
+        guard look.wall >= WallClock.earliestPlausible else { return (look.wall, .unset) }
+        return (look.wall, look.isDisciplined ? .synchronised : .guessed)
     }
 }
