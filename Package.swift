@@ -102,6 +102,9 @@ let package = Package(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
+        room(
+            "Actuation", "EdgeAgent/Actuation",
+            ["Primitives", "JSON", "Telemetry", "Expressions", "SouthboundAPI", "DriverRuntime", logging]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
@@ -117,7 +120,10 @@ let package = Package(
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
-            ["Primitives", "Telemetry", "Rules", "Pipeline", "LocalMQTT", "ModbusDriver", "ConfigText"]),
+            [
+                "Primitives", "Telemetry", "Expressions", "Rules", "Pipeline", "Actuation", "SouthboundAPI", "LocalMQTT",
+                "ModbusDriver", "ConfigText",
+            ]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
             ["Primitives", "JSON", "DriverRuntime", "CMosquitto", "CModbus", logging]),
@@ -125,8 +131,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Outbox", "EdgeStore", "Connectivity", "HubTransport",
-                "Uplink", "AgentConfig",
+                "LocalMQTT", "ModbusDriver", "Pipeline", "Actuation", "Outbox", "EdgeStore", "Connectivity",
+                "HubTransport", "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
 
@@ -276,6 +282,9 @@ let package = Package(
                 "Uplink", "Connectivity", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
                 "Primitives", "BrokerKit", logging,
             ]),
+        tests(
+            "Actuation", "Tests/EdgeAgent/ActuationTests",
+            ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
             ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),

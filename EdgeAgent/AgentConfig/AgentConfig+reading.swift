@@ -17,12 +17,22 @@ extension AgentConfig {
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         rules = RuleSection.read(root)
+        actuators = ActuatorSection.read(root, lines: lines)
+        actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         log = root.section("log").choice(
             "level", default: .info, ["debug": .debug, "info": .info, "warning": .warning, "error": .error])
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
         try root.finish()
+    }
+
+    private static func readActuation(_ section: ConfigSection, beside outbox: String) -> ActuationSettings {
+        let folder = outbox.lastIndex(of: "/").map { String(outbox[...$0]) } ?? ""
+        var settings = ActuationSettings(logPath: folder + "actuation.log")
+        settings.logPath = section.text("log", default: settings.logPath, expected: "the path of a file")
+        settings.logSize = section.bytes("log_size", default: settings.logSize, in: .kibibytes(4) ... .mebibytes(16))
+        return settings
     }
 
     private static func readOutbox(_ section: ConfigSection) -> OutboxSettings {

@@ -1,3 +1,4 @@
+public import Actuation
 public import LocalMQTT
 public import ModbusDriver
 public import Pipeline
@@ -14,6 +15,9 @@ public struct AgentConfig: Sendable {
     /// One driver a line; at most 16.
     public var lines: [ModbusConfig]
     public var rules: [EdgeRule]
+    /// At most 256.
+    public var actuators: [Actuator]
+    public var actuation: ActuationSettings
     public var log: LogLevel
 
     public enum LogLevel: String, Sendable, CaseIterable { case debug, info, warning, error }
@@ -82,6 +86,16 @@ public struct OutboxSettings: Sendable, Equatable {
     public var quota = ByteCount.mebibytes(512)
 
     public init() {}
+}
+
+/// Where moves are logged.
+public struct ActuationSettings: Sendable, Equatable {
+    /// Default: actuation.log beside the outbox.
+    public var logPath: String
+    /// Size at which a new file is begun. Default 1 MiB. Range 4 KiB … 16 MiB.
+    public var logSize = ByteCount.mebibytes(1)
+
+    public init(logPath: String) { self.logPath = logPath }
 }
 
 /// A local broker and where its password is.

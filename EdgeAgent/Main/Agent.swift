@@ -1,3 +1,4 @@
+import Actuation
 import AgentConfig
 import DriverRuntime
 import EdgeStore
@@ -87,6 +88,7 @@ private struct Parts {
     let store: SQLiteOutbox
     let drivers: [any SouthboundDriver]
     private let core: AgentCore
+    private let actuation: ActuationShell
     private let uplink: Uplink
     private let pipeline: Pipeline
 
@@ -113,7 +115,16 @@ private struct Parts {
                 })
         }
         self.drivers = drivers
-        let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
+        let actions = LocalActions(drivers: drivers)
+        let actuation = try failing { () throws(DriverError) in
+            try ActuationShell(
+                actuators: config.actuators, logPath: config.actuation.logPath,
+                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: WallClock.forDrivers, logger: logger
+            ) { actions.perform($0) }
+        }
+        self.actuation = actuation
+        let router = CommandRouter(
+            gateway: loaded.uplink.gateway, drivers: drivers, store: store, actuation: actuation)
         let report = GatewayReport(store: store, drivers: drivers)
         let uplink = try failing { () throws(UplinkError) in
             try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
@@ -122,14 +133,8 @@ private struct Parts {
         }
         self.uplink = uplink
         core = AgentCore(
-            store: store, logger: logger,
-            actuate: { actuation in
-                do throws(DriverError) {
-                    try router.perform(actuation)
-                } catch {
-                    logger.error("a local action failed", metadata: ["reason": "\(error)"])
-                }
-            },
+            store: store, logger: logger, arrived: { actuation.arrived($0) },
+            actuate: { router.act($0, logger: logger) },
             stored: { uplink.recordsStored() })
         pipeline = Pipeline(
             rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
@@ -138,6 +143,8 @@ private struct Parts {
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.
     func start() throws(AgentFailure) {
+        // Before anything else: where things stood is where they stand.
+        try failing { () throws(DriverError) in try actuation.start() }
         let drivers = drivers
         guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
@@ -148,9 +155,10 @@ private struct Parts {
         }
     }
 
-    /// First the sources, then what they feed, then the way out; the store closes with the last of them.
+    /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the store closes with the last of them.
     var shutdown: [Step] {
-        drivers.map { driver in Step(name: driver.name) { driver.stop() } }
+        [Step(name: "actuators") { actuation.stop() }]
+            + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },

@@ -39,17 +39,20 @@ final class AgentCore: ReadingSink {
 
     private let desk = Monitor(Desk())
     private let store: any OutboxStore
-    private let actuate: @Sendable (Actuation) -> Void
+    private let actuate: @Sendable (RuleAction) -> Void
+    private let arrived: @Sendable ([Reading]) -> Void
     private let stored: @Sendable () -> Void
     private let logger: Logger
     private let thread = Monitor<OwnThread?>(nil)
 
     init(
-        store: any OutboxStore, logger: Logger, actuate: @escaping @Sendable (Actuation) -> Void,
+        store: any OutboxStore, logger: Logger, arrived: @escaping @Sendable ([Reading]) -> Void = { _ in },
+        actuate: @escaping @Sendable (RuleAction) -> Void,
         stored: @escaping @Sendable () -> Void
     ) {
         self.store = store
         self.logger = logger
+        self.arrived = arrived
         self.actuate = actuate
         self.stored = stored
     }
@@ -75,6 +78,8 @@ final class AgentCore: ReadingSink {
     // MARK: Drivers' threads
 
     func accept(_ delivery: Delivery) throws(SinkError) {
+        // Interlocks know of it before any rule does.
+        arrived(delivery.readings)
         let ticket: UInt64? = desk.withLock { desk in
             guard !desk.isStopping else { return nil }
             let ticket = desk.nextTicket
@@ -262,7 +267,7 @@ private struct CoreTurn {
     let now: PipelineTime
     private(set) var nextSequence: UInt64
     private(set) var records: [SequencedRecord] = []
-    private(set) var actuations: [Actuation] = []
+    private(set) var actuations: [RuleAction] = []
     private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
 

@@ -254,7 +254,9 @@ public struct Pipeline: Sendable {
         _ actions: [LocalAction], _ rule: Rule, _ device: DeviceID, _ value: String?, _ turn: inout Turn
     ) {
         for action in actions {
-            turn.output.actuations.append(action.actuation(rule: rule, device: device, value: value))
+            turn.output.actuations.append(
+                RuleAction(
+                    rule: rule.name, device: device, deed: action.deed(rule: rule, device: device, value: value)))
         }
     }
 

@@ -21,7 +21,7 @@ public struct PipelineOutput: Sendable, Equatable {
     /// reading that decided it.
     public internal(set) var records: [SequencedRecord] = []
     /// To be done at once, whatever the disk says: doing it again is harmless.
-    public internal(set) var actuations: [Actuation] = []
+    public internal(set) var actuations: [RuleAction] = []
     /// To be kept in the transaction that keeps the records; `nil` when the bytes kept before are still right.
     public internal(set) var state: [UInt8]?
     /// For the log.
