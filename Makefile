@@ -7,18 +7,19 @@ BUILD := $(SWIFT) build -c $(CONFIG)
 VENV := .venv
 BOARD := .build/board
 
-.PHONY: agent demo test test-fast lint format bench soak docs fuzz setup setup-lint build venv tools
+.PHONY: agent demo test test-fast lint format bench soak docs fuzz claims setup setup-lint build venv tools
 
 demo: setup tools
 	$(BUILD) --product cloud-hub
 	$(BUILD) --product edge-agent
 	python3 Deploy/dev/demo.py --programs "$$($(BUILD) --show-bin-path)" $(if $(ONCE),--once)
 
-# The whole suite: unit and golden tests, the black-box tests on real parts, a minute of fuzzing.
+# The whole suite: unit and golden tests, the black-box tests on real parts, what we claim of the protocols, a minute of
+# fuzzing.
 test: setup tools venv
 	$(BUILD) --build-tests
 	Tests/Support/run-suites "$$($(BUILD) --show-bin-path)"
-	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/EndToEnd Tests/Compatibility
+	PROGRAMS="$$($(BUILD) --show-bin-path)" $(VENV)/bin/python -m pytest -q -p no:cacheprovider --durations=10 Tests/Conformance Tests/EndToEnd Tests/Compatibility
 	Tests/Fuzz/run.sh 60
 
 # The subset for working: every Swift suite but the one that runs whole gateways; no venv and no browser.
@@ -56,6 +57,11 @@ soak: setup tools venv
 
 fuzz: setup
 	Tests/Fuzz/run.sh $(or $(SECONDS),60)
+
+# What the device side claims, and the public text that says so.
+claims: venv
+	@$(VENV)/bin/python -m pytest -q -p no:cacheprovider --claims Tests/Conformance Tests/EndToEnd Tests/Compatibility \
+		|| [ $$? -eq 5 ]  # no test ran, which is what was asked for
 
 # One DocC archive a room below docs-out/.
 docs: setup

@@ -84,6 +84,8 @@ let package = Package(
         room("MQTTClient", "Protocol/MQTTClient", ["Primitives"]),
         room("HubContract", "Protocol/HubContract", ["Primitives", "JSON"]),
         room("Telemetry", "Protocol/Telemetry", ["Primitives", "JSON"]),
+        .target(name: "CZstd", path: "Protocol/CZstd"),
+        room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
 
@@ -153,7 +155,7 @@ let package = Package(
             ]),
         room(
             "Ingest", "CloudHub/Ingest",
-            ["Primitives", "JSON", "Telemetry", "HubContract", "EventLog", "Registry", nioCore, logging]),
+            ["Primitives", "JSON", "Telemetry", "Compression", "HubContract", "EventLog", "Registry", nioCore, logging]),
         room(
             "Listeners", "CloudHub/Listeners",
             [
@@ -185,7 +187,7 @@ let package = Package(
             "FileUpload", "CloudHub/FileUpload",
             [
                 "Primitives", "JSON", "HubContract", "DeviceAPI", "Throttles", "BlobStore", hummingbird, httpTypes,
-                nioCore, logging,
+                httpClient, nioCore, nioHTTP1, logging,
             ]),
         room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
@@ -241,6 +243,7 @@ let package = Package(
             "MQTTClient", "Tests/Protocol/MQTTClientTests", ["MQTTClient", "MQTTCodec", "Primitives", nioCore]),
         tests("HubContract", "Tests/Protocol/HubContractTests", ["HubContract", "JSON", "Primitives", crypto]),
         tests("Telemetry", "Tests/Protocol/TelemetryTests", ["Telemetry", "JSON", "Primitives"]),
+        tests("Compression", "Tests/Protocol/CompressionTests", ["Compression", "Telemetry", "Primitives"]),
         room(
             "DeskTestKit", "Tests/Support/DeskTestKit",
             ["ServiceDesk", "HubClock", "JSON", "Primitives", hummingbird, httpClient, nioCore, nioHTTP1, logging]),

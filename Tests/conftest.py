@@ -7,10 +7,14 @@ import sys
 import pytest
 
 ROOT = pathlib.Path(__file__).resolve().parents[1]
-for folder in ("Deploy/dev", "Tests/Compatibility"):
+for folder in ("Deploy/dev", "Tests/Compatibility", "Tests/EndToEnd", "Tests/Support"):
     sys.path.insert(0, str(ROOT / folder))
 
 from stage import Stage  # noqa: E402
+
+
+def pytest_configure(config):
+    config.addinivalue_line("markers", "claims(*citations): the public text that a scenario proves")
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,9 @@ final class BlobBucket: Sendable {
     private struct State {
         /// One change of a blob at a time: object and list have to say the same.
         var busy: Set<BlobName> = []
+        var carries: [BlobName: (carry: Carry, task: Task<Void, Never>)] = [:]
         var trouble: S3Error?
+        var isStopping = false
     }
 
     let store: S3Bucket
@@ -34,19 +36,43 @@ final class BlobBucket: Sendable {
     ///
     /// - Throws: `.serverBusy` when something else does, or too much is done already.
     func alone<Value>(with blob: BlobName, _ body: () async throws -> Value) async throws -> Value {
-        let problem: BlobError? = state.withLock { state in
-            guard state.busy.count < Self.carriesMax else {
-                return BlobError(
-                    .serverBusy, "\(Self.carriesMax) files are on their way to the store; try again in a while")
-            }
-            guard state.busy.insert(blob).inserted else {
-                return BlobError(.serverBusy, "this file is on its way to the store already; try again in a while")
-            }
-            return nil
-        }
-        if let problem { throw problem }
+        try state.withLock { state throws(BlobError) in try Self.enter(blob, &state) }
         defer { state.withLock { _ = $0.busy.remove(blob) } }
         return try await body()
+    }
+
+    private static func enter(_ blob: BlobName, _ state: inout State) throws(BlobError) {
+        guard !state.isStopping, state.busy.count < carriesMax else {
+            throw BlobError(.serverBusy, "\(carriesMax) files are on their way to the store; try again in a while")
+        }
+        guard state.busy.insert(blob).inserted else {
+            throw BlobError(.serverBusy, "this file is on its way to the store already; try again in a while")
+        }
+    }
+
+    /// Begins a change of a blob that goes on when nobody waits for it any more; or finds the same one at work.
+    ///
+    /// - Parameter work: called once, if this begins it.
+    /// - Throws: `.serverBusy` when another change of this blob is at work, or too much is done already.
+    func begin(
+        _ content: Carry.Content, of blob: BlobName, _ work: @escaping @Sendable () async throws -> Void
+    ) throws(BlobError) -> (carry: Carry, isNew: Bool) {
+        try state.withLock { state throws(BlobError) in
+            if let running = state.carries[blob]?.carry, running.content == content { return (running, false) }
+            try Self.enter(blob, &state)
+            let carry = Carry(content)
+            let task = Task {
+                var problem: BlobError?
+                do { try await work() } catch { problem = Blobs.wrapped(error) }
+                self.state.withLock { state in
+                    state.carries[blob] = nil
+                    state.busy.remove(blob)
+                }
+                carry.end(problem)
+            }
+            state.carries[blob] = (carry, task)
+            return (carry, true)
+        }
     }
 
     // MARK: - Objects
@@ -97,13 +123,19 @@ final class BlobBucket: Sendable {
 
     // MARK: - Upkeep
 
-    /// Tries the store at the start, and while it is in trouble.
+    /// Tries the store at the start, and while it is in trouble. When it is cancelled, what is on its way breaks off.
     func run() async {
         try? await noted { try await store.check() }
         while !Task.isCancelled {
             try? await Task.sleep(for: .seconds(15))
             if !trouble.isEmpty { try? await noted { try await store.check() } }
         }
+        let tasks = state.withLock { state in
+            state.isStopping = true
+            return state.carries.values.map(\.task)
+        }
+        for task in tasks { task.cancel() }
+        for task in tasks { await task.value }
     }
 
     /// Drops what carries that broke off left at the store.

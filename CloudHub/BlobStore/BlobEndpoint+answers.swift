@@ -43,7 +43,7 @@ extension BlobEndpoint {
         let length = Int(range.upperBound - range.lowerBound)
         // What is wrong with the store has to be known before the answer begins.
         do {
-            guard blob.isInBucket else { return Self.body(try blobs.bytes(of: blob)[range], length) }
+            guard blob.isInBucket else { return Self.body(blobs.bytes(of: blob)[range], length) }
             return Self.body(try await blobs.content(of: blob, range), length)
         } catch { throw Blobs.wrapped(error) }
     }

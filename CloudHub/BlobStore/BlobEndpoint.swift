@@ -153,10 +153,7 @@ public struct BlobEndpoint: Sendable {
             name: asked.name, bytes: 0, etag: Self.newETag(), md5: md5, headers: headers, createdAt: now,
             modifiedAt: now)
         do {
-            switch try await blobs.commit(facts, of: list, if: condition) {
-            case .done(let freed): await blobs.free(freed)
-            case .refused(let problem): throw BlobError(problem, Blobs.sentence(problem))
-            }
+            try await blobs.commit(facts, of: list, if: condition)
         } catch { throw Blobs.wrapped(error) }
         return Self.created(facts, md5: nil)
     }

@@ -45,8 +45,11 @@ extension Blobs {
                 release(claim.bytes, for: owner, isKept: true)
                 await free(freed)
                 return value
-            case .refused(let problem): throw BlobError(problem, Self.sentence(problem))
+            case .refused(let problem): throw Self.refusal(problem)
             }
+        } catch let failure as CarryFailure {
+            release(claim.bytes, for: owner, isKept: true)
+            throw failure.error
         } catch {
             await folder.remove([received.file])
             release(claim.bytes, for: owner, isKept: false)

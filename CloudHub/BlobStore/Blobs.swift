@@ -36,6 +36,9 @@ public final class Blobs: Sendable {
         var writes = 0
         /// By device; only those above zero.
         var writesOf: [String: Int] = [:]
+        /// Who wants no file to go, and what has to go after that.
+        var keepers = 0
+        var kept: [BlobPart] = []
     }
 
     let folder: BlobFolder
@@ -126,9 +129,28 @@ public final class Blobs: Sendable {
     }
 
     func free(_ parts: [BlobPart]) async {
-        guard !parts.isEmpty else { return }
+        let isKept = state.withLock { state in
+            if state.keepers > 0 { state.kept += parts }
+            return state.keepers > 0
+        }
+        guard !parts.isEmpty, !isKept else { return }
         await folder.remove(parts.map(\.file))
         state.withLock { state in for part in parts { state.used -= Self.cost(part.bytes) } }
+    }
+
+    /// Does something while files that are replaced or removed stay on the disk, and count, until it is done.
+    public func keepingFiles<Value: Sendable>(_ body: () async throws -> Value) async throws -> Value {
+        state.withLock { $0.keepers += 1 }
+        let result: Result<Value, any Error>
+        do { result = .success(try await body()) } catch { result = .failure(error) }
+        let freed = state.withLock { state in
+            state.keepers -= 1
+            guard state.keepers == 0 else { return [BlobPart]() }
+            defer { state.kept = [] }
+            return state.kept
+        }
+        await free(freed)
+        return try result.get()
     }
 
     // MARK: - For the operator

@@ -78,7 +78,7 @@ final class EventWriter: Sendable {
                         + "\(SessionDispatch.messageBytesMax), of them \(UInt16.max) for properties")
             }
             if TelemetryIntake.isBatch(bagText: event.bagText) {
-                try append(batch: event, bag, &stamp, to: &builder, from: origin.device)
+                try append(batch: event, &stamp, to: &builder, from: origin.device)
             } else {
                 bag.withUnsafeBytes { bag in
                     event.body.withUnsafeBytes { builder.append(&stamp, source: .telemetry, bag: bag, body: $0) }
@@ -90,16 +90,16 @@ final class EventWriter: Sendable {
 
     /// A gateway's telemetry batch. HTTP has a negative answer, so one that cannot be read is refused, not quarantined.
     private func append(
-        batch event: NewEvent, _ bag: [UInt8], _ stamp: inout EventStamp, to builder: inout GroupBuilder,
+        batch event: NewEvent, _ stamp: inout EventStamp, to builder: inout GroupBuilder,
         from gateway: DeviceID
     ) throws(HubError) {
-        let verdict = intake.batchReceived(event.body, from: gateway)
+        let verdict = intake.batchReceived(event.body, bagText: event.bagText, from: gateway)
         if let record = verdict.quarantined {
             throw HubError(.iotHubFormatError, "the telemetry batch cannot be read: \(record.reason)")
         }
         guard let mark = verdict.mark else { return }
         guard let body = verdict.body else { return builder.appendEmptyBatch(stamp, batch: mark) }
-        bag.withUnsafeBytes { bag in
+        Array(verdict.bagText.utf8).withUnsafeBytes { bag in
             body.withUnsafeBytes { builder.append(&stamp, source: .telemetry, bag: bag, body: $0, batch: mark) }
         }
     }

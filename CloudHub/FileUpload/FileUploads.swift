@@ -9,14 +9,19 @@ public struct UploadTarget: Sendable {
     public let host: String?
     public let container: String
     public let access: SharedAccess
-    /// The hub's own blobs; `nil` with a store elsewhere, into which the hub does not look.
+    /// The hub's own blobs; `nil` with a store elsewhere.
     public let blobs: Blobs?
+    /// Where devices put their files without the hub.
+    public let azure: AzureAccount?
 
-    public init(host: String?, container: String, access: SharedAccess, blobs: Blobs?) {
+    public init(
+        host: String?, container: String, access: SharedAccess, blobs: Blobs?, azure: AzureAccount? = nil
+    ) {
         self.host = host
         self.container = container
         self.access = access
         self.blobs = blobs
+        self.azure = azure
     }
 }
 
@@ -143,17 +148,27 @@ public final class FileUploads: Sendable {
 
     private func notification(of upload: UploadRecord, at now: WallInstant) async throws(HubError) -> FileNotification {
         var facts: BlobFacts?
+        var bytes: Int64?
+        var isMissing = false
         if let blobs = target.blobs {
             facts = try await stored("look a file up") { try await blobs.facts(of: upload.blob) }
-            guard facts != nil else {
-                throw HubError(
-                    .invalidStorageEndpointOrBlob, "there is no file \(upload.blob); put it first, then notify")
+            bytes = facts?.bytes
+            isMissing = facts == nil
+        } else if let azure = target.azure {
+            switch await azure.look(for: upload.blob) {
+            case .there(let size): bytes = size
+            case .missing: isMissing = true
+            case .trouble: break  // the device has done its part; services are told without a size
             }
+        }
+        guard !isMissing else {
+            throw HubError(
+                .invalidStorageEndpointOrBlob, "there is no file \(upload.blob); put it first, then notify")
         }
         let path = upload.blob.text.split(separator: "/").map { PercentEncoding.encode($0) }.joined(separator: "/")
         return FileNotification(
             device: upload.device, blobURI: "https://\(upload.host)/\(target.container)/\(path)", blob: upload.blob,
-            bytes: facts?.bytes, updatedAt: facts?.modifiedAt ?? now, enqueuedAt: now)
+            bytes: bytes, updatedAt: facts?.modifiedAt ?? now, enqueuedAt: now)
     }
 
     private func tell(_ upload: UploadRecord, _ report: UploadReport, _ notification: FileNotification?) {
@@ -184,6 +199,7 @@ public final class FileUploads: Sendable {
     public func run() async {
         await withDiscardingTaskGroup { group in
             if let blobs = target.blobs { group.addTask { await blobs.run() } }
+            if let azure = target.azure { group.addTask { await azure.run() } }
             group.addTask { await self.forget() }
         }
     }

@@ -33,7 +33,7 @@ public struct FileNotification: Sendable, Hashable {
     public let device: DeviceID
     public let blobURI: String
     public let blob: BlobName
-    /// `nil` when the file is in a store that the hub does not look into.
+    /// `nil` when the store could not be asked.
     public let bytes: Int64?
     public let updatedAt: WallInstant
     public let enqueuedAt: WallInstant

@@ -48,13 +48,17 @@ extension HubConfig {
         let keyFile = section.required(
             "key_file", expected: "the absolute path of a file with the access key and, in its second line, the secret"
         ) { $0.hasPrefix("/") ? $0 : nil }
-        let caFile = section.optional("ca_file", expected: "the absolute path of a file with certificates") {
-            $0.hasPrefix("/") ? $0 : nil
-        }
+        let caFile = caFile(section)
         guard let endpoint, let bucket, let keyFile else { return nil }
         return S3Container(
             endpoint: endpoint, region: region, bucket: bucket, prefix: prefix, isVirtualHost: isVirtualHost,
             keyFile: keyFile, caFile: caFile)
+    }
+
+    private static func caFile(_ section: ConfigSection) -> String? {
+        section.optional("ca_file", expected: "the absolute path of a file with certificates") {
+            $0.hasPrefix("/") ? $0 : nil
+        }
     }
 
     /// Empty, or whole folders: letters, digits and `-_.` between slashes.
@@ -88,9 +92,11 @@ extension HubConfig {
         let host = section.optional("host", expected: "a host name, with a port if need be") {
             $0.isEmpty || $0.contains(where: { $0.isWhitespace || $0 == "/" }) ? nil : $0
         }
+        let caFile = caFile(section)
         guard let account, let container, let keyFile else { return nil }
         return AzureContainer(
-            account: account, container: container, keyFile: keyFile, host: host ?? "\(account).blob.core.windows.net")
+            account: account, container: container, keyFile: keyFile,
+            host: host ?? "\(account).blob.core.windows.net", caFile: caFile)
     }
 
     private static func isName(_ text: String, _ length: ClosedRange<Int>, dash: Bool) -> Bool {

@@ -125,6 +125,8 @@ public struct HubConfig: Hashable, Sendable {
         public var keyFile: String
         /// Host, and port if it is not 443. Default `<account>.blob.core.windows.net`.
         public var host: String
+        /// Certificates that the account's has to lead to. Default `nil`: those of the system.
+        public var caFile: String?
     }
 
     /// A bucket of an S3-compatible store.

@@ -1,4 +1,6 @@
+import Compression
 public import EventLog
+import HubContract
 public import Primitives
 import Telemetry
 
@@ -7,13 +9,30 @@ extension TelemetryIntake {
     ///
     /// Records of the gateway and its enabled children stay; the others are quarantined with code and reason. An envelope
     /// that cannot be read is quarantined whole.
-    public func batchReceived(_ body: [UInt8], from gateway: DeviceID) -> Verdict {
-        let batch: Batch
+    ///
+    /// - Parameter bagText: the publish's property bag, whose content encoding says how `body` is to be read.
+    public func batchReceived(_ body: [UInt8], bagText: String, from gateway: DeviceID) -> Verdict {
         do {
-            batch = try Batch(parsing: body)
+            let plain = try decoded(body, bagText: bagText)
+            var verdict = verdict(on: try Batch(parsing: plain.body), plain.body, from: gateway)
+            verdict.bagText = plain.bagText
+            return verdict
         } catch {
             return unreadable("\(error)", body, from: gateway)
         }
+    }
+
+    /// Readers of the log need not know zstd: a batch is kept as plain JSON, and its bag says so.
+    private func decoded(_ body: [UInt8], bagText: String) throws -> (body: [UInt8], bagText: String) {
+        guard var bag = try? PropertyBag(parsing: bagText), let encoding = bag.system("ce"),
+            encoding.lowercased() != Batch.contentEncoding
+        else { return (body, bagText) }
+        let plain = try decompressor.decompress(body, encoding: encoding, bytesMax: BatchLimits.default.bytesMax)
+        bag.replace("$.ce", with: Batch.contentEncoding)
+        return (plain, bag.encoded())
+    }
+
+    private func verdict(on batch: Batch, _ body: [UInt8], from gateway: DeviceID) -> Verdict {
         var refused: [(entry: SequencedRecord, refusal: Refusal)] = []
         // One answer a device, even if the registry changes meanwhile.
         var refusals: [DeviceID: Refusal?] = [:]

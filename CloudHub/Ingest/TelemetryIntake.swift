@@ -1,3 +1,4 @@
+import Compression
 public import EventLog
 import HubContract
 public import Primitives
@@ -10,8 +11,10 @@ import Telemetry
 public struct TelemetryIntake: Sendable {
     /// What becomes of a batch publish.
     public struct Verdict: Sendable {
-        /// The event to append; `nil` when no record is left for one.
+        /// The event to append, decompressed; `nil` when no record is left for one.
         public let body: [UInt8]?
+        /// The event's property bag: as it came, but that it says how the body is encoded now.
+        public var bagText = ""
         /// What the log must know to drop repeats; `nil` when the envelope could not be read.
         public let mark: BatchMark?
         /// The whole publish, when the envelope could not be read.
@@ -37,6 +40,7 @@ public struct TelemetryIntake: Sendable {
     public typealias Parentage = (gateway: DeviceID, isEnabled: Bool)
 
     private let parentageOf: @Sendable (DeviceID) -> Parentage?
+    let decompressor = BatchDecompressor()
 
     /// - Parameter parentageOf: of a child, or `nil` when it has no gateway; called on event loops, from memory.
     public init(parentageOf: @escaping @Sendable (DeviceID) -> Parentage?) { self.parentageOf = parentageOf }
@@ -55,7 +59,7 @@ public struct TelemetryIntake: Sendable {
     }
 
     /// What a batch may name as its content encoding, the best first.
-    public var batchEncodings: [String] { [Batch.contentEncoding] }
+    public static let batchEncodings = BatchDecompressor.encodings + [Batch.contentEncoding]
 
     // Inside the content type, of characters that are never percent-encoded.
     private static let marker = Array("vnd.fieldline.batch".utf8)

@@ -44,7 +44,7 @@ extension MQTTConnection {
             settle(ticket)
             guard qos(.timeResponses, nil) != nil else { return }
             let answer = HubTime(
-                time: shared.dependencies.now(), batchEncodings: shared.dependencies.intake.batchEncodings)
+                time: shared.dependencies.now(), batchEncodings: TelemetryIntake.batchEncodings)
             publish(HubTopics.timeResponse(rid: rid), answer.encoded(), child: nil, .atMostOnce)
         }
     }

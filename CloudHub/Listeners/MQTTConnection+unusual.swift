@@ -24,11 +24,11 @@ extension MQTTConnection {
     }
 
     private func batch(_ bag: String, _ body: [UInt8], from gateway: DeviceID) {
-        let verdict = shared.dependencies.intake.batchReceived(body, from: gateway)
+        let verdict = shared.dependencies.intake.batchReceived(body, bagText: bag, from: gateway)
         if let record = verdict.quarantined {
             shard.builder.quarantine(record)
         } else if let mark = verdict.mark, let body = verdict.body {
-            Array(bag.utf8).withUnsafeBytes { bag in
+            Array(verdict.bagText.utf8).withUnsafeBytes { bag in
                 body.withUnsafeBytes { append(source: .telemetry, bag: bag, body: $0, batch: mark) }
             }
         } else if let mark = verdict.mark {

@@ -19,7 +19,9 @@ enum BackupFiles {
     private static let names = databases.map(\.name) + files + tlsFiles.map { "tls/" + $0 }
 
     /// Copies the running hub's data into `target`, which must not exist. It appears there whole or not at all.
-    static func make(of directory: DataDirectory, to target: String) throws {
+    ///
+    /// - Parameter withUploads: with the files that devices uploaded; their caller keeps them from being removed.
+    static func make(of directory: DataDirectory, to target: String, withUploads: Bool) throws {
         guard access(target, F_OK) != 0 else {
             throw CommandFailure.failed(
                 "\(target) exists already; choose a directory that does not, so that nothing is lost")
@@ -36,6 +38,10 @@ enum BackupFiles {
                 try SQLiteFile.copy(from: "\(directory.path)/\(name)", to: "\(partial)/\(name)")
             }
             try copyFiles(from: directory.path, to: partial)
+            if withUploads {
+                // After their list: it points to nothing that came later.
+                try BackupUploads.take(from: directory.path, to: partial, list: "\(partial)/hub.sqlite")
+            }
             guard rename(partial, target) == 0 else {
                 throw CommandFailure.failed("the directory \(target) cannot be made: \(reason()); choose another")
             }
@@ -62,6 +68,10 @@ enum BackupFiles {
             do {
                 // The hub's own database last: it is what makes the directory count as set up.
                 try copyFiles(from: source.path, to: target.path)
+                if BackupUploads.isThere(source.path) {
+                    try BackupUploads.take(
+                        from: source.path, to: target.path, list: "\(source.path)/hub.sqlite")
+                }
                 for (name, _) in databases.reversed() {
                     try SQLiteFile.copy(from: "\(source.path)/\(name)", to: "\(target.path)/\(name)")
                 }
@@ -88,6 +98,7 @@ enum BackupFiles {
                 throw CommandFailure.failed("the backup \(source.path) cannot be used: \(sentence(error, name))")
             }
         }
+        try BackupUploads.check(source.path)
     }
 
     private static func sentence(_ error: HubStoreError, _ name: String) -> String {
@@ -113,6 +124,7 @@ enum BackupFiles {
     private static func removeFiles(in folder: String) {
         for name in names { unlink("\(folder)/\(name)") }
         rmdir("\(folder)/tls")
+        BackupUploads.remove(in: folder)
     }
 
     private static func reason() -> String { String(cString: strerror(errno)) }

@@ -13,6 +13,14 @@ import Registry
 import S3Store
 import SQLiteHubStore
 
+extension HubConfig.Files {
+    /// Where whole files are, in words; empty for the data directory.
+    var elsewhere: String {
+        if let s3 { return "the bucket \(s3.bucket) of \(s3.endpoint)" }
+        return azure.map { "the container \($0.container) of the storage account \($0.account)" } ?? ""
+    }
+}
+
 /// Makes what file upload needs, from the configuration.
 struct HubFiles: Sendable {
     let uploads: FileUploads
@@ -32,9 +40,13 @@ struct HubFiles: Sendable {
         if let azure = config.azure {
             let access = SharedAccess(
                 account: azure.account, container: azure.container, key: try key(settings, azure.keyFile))
-            let target = UploadTarget(host: azure.host, container: azure.container, access: access, blobs: nil)
+            let client = try httpClient(S3Bucket.httpConfiguration, azure.caFile, "files.azure.ca_file", group)
+            let account = AzureAccount(
+                host: azure.host, container: azure.container, access: access, http: client, clock: SystemTime.wall)
+            let target = UploadTarget(
+                host: azure.host, container: azure.container, access: access, blobs: nil, azure: account)
             let uploads = FileUploads(target: target, store: store, limits: limits, clock: SystemTime.wall)
-            return HubFiles(uploads: uploads, endpoint: nil, client: nil)
+            return HubFiles(uploads: uploads, endpoint: nil, client: client)
         }
         let index = SQLiteBlobIndex(stores.database)
         let bucket = try config.s3.map { try makeBucket(settings, $0, group) }
@@ -53,22 +65,35 @@ struct HubFiles: Sendable {
 
     func close() async { try? await client?.shutdown() }
 
+    /// What is wrong with a store behind the hub; `nil` without one.
+    var trouble: (@Sendable () -> String)? {
+        if let azure = uploads.target.azure { return { azure.trouble } }
+        guard client != nil, let blobs = uploads.target.blobs else { return nil }
+        return { blobs.storeTrouble }
+    }
+
+    private static func httpClient(
+        _ base: HTTPClient.Configuration, _ caFile: String?, _ key: String, _ group: any EventLoopGroup
+    ) throws -> HTTPClient {
+        var configuration = base
+        if let caFile {
+            var tls = TLSConfiguration.makeClientConfiguration()
+            do {
+                tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(caFile))
+            } catch {
+                throw CommandFailure.failed(
+                    "the file \(caFile) (\(key)) holds no certificates that can be read; check its path, its "
+                        + "permissions, and that it is PEM text")
+            }
+            configuration.tlsConfiguration = tls
+        }
+        return HTTPClient(eventLoopGroupProvider: .shared(group), configuration: configuration)
+    }
+
     /// A bucket, and the client that it is reached by.
     private static func makeBucket(
         _ settings: ServeSettings, _ config: HubConfig.S3Container, _ group: any EventLoopGroup
     ) throws -> (bucket: S3Bucket, client: HTTPClient) {
-        var http = S3Bucket.httpConfiguration
-        if let file = config.caFile {
-            var tls = TLSConfiguration.makeClientConfiguration()
-            do {
-                tls.trustRoots = .certificates(try NIOSSLCertificate.fromPEMFile(file))
-            } catch {
-                throw CommandFailure.failed(
-                    "the file \(file) (files.s3.ca_file) holds no certificates that can be read; check its path, its "
-                        + "permissions, and that it is PEM text")
-            }
-            http.tlsConfiguration = tls
-        }
         let lines = try settings.secretLines(in: config.keyFile, key: "files.s3.key_file")
         guard lines.count >= 2, let id = String(validating: lines[0].bytes, as: UTF8.self), !id.isEmpty,
             !lines[1].bytes.isEmpty
@@ -80,7 +105,7 @@ struct HubFiles: Sendable {
         let location = S3Location(
             endpoint: config.endpoint, region: config.region, bucket: config.bucket, prefix: config.prefix,
             addressing: config.isVirtualHost ? .virtualHost : .path)
-        let client = HTTPClient(eventLoopGroupProvider: .shared(group), configuration: http)
+        let client = try httpClient(S3Bucket.httpConfiguration, config.caFile, "files.s3.ca_file", group)
         let key = S3Key(id: id, secret: lines[1])
         return (S3Bucket(location, key: key, http: client, clock: SystemTime.wall), client)
     }

@@ -77,9 +77,7 @@ struct HubServer {
             parts.admission = admission
             parts.certificate = { certificates.certificate }
             parts.connectorTrouble = { Self.trouble(connector?.health) }
-            if settings.config.files.s3 != nil, let blobs = rooms.files.uploads.target.blobs {
-                parts.storeTrouble = { blobs.storeTrouble }
-            }
+            parts.storeTrouble = rooms.files.trouble
         }
         let background = Task { await runBackground(connector, certificates: certificates, listener: listener) }
         StandardStream.output(
@@ -208,10 +206,15 @@ struct HubServer {
                 tracer: Tracer(log: rooms.log, faults: rooms.faults) { await Self.lookUp($0, connector) },
                 pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
                 rules: settings.ruleTable,
-                backup: { target in
-                    // It waits for the disk, perhaps for minutes.
-                    try await NIOThreadPool.singleton.runIfActive { try BackupFiles.make(of: directory, to: target) }
-                }))
+                backup: { [blobs = rooms.files.uploads.target.blobs] target, withFiles in
+                    let make = {
+                        // It waits for the disk, perhaps for minutes.
+                        try await NIOThreadPool.singleton.runIfActive {
+                            try BackupFiles.make(of: directory, to: target, withUploads: withFiles)
+                        }
+                    }
+                    if let blobs { try await blobs.keepingFiles(make) } else { try await make() }
+                }, filesElsewhere: settings.config.files.elsewhere))
         return try await ControlServer.start(path: directory.socket, group: group) {
             try await verbs.perform($0, send: $1)
         }

@@ -4,7 +4,7 @@ public import Primitives
 /// What the hub answers to `$fieldline/time/GET/?$rid=1`, on `$fieldline/time/res/200/?$rid=1`: what time it is, and how
 /// batches may be encoded.
 ///
-///     {"time":"2026-11-21T08:53:00.250Z","batchEncodings":["utf-8"]}
+///     {"time":"2026-11-21T08:53:00.250Z","batchEncodings":["zstd-fieldline-1","zstd","utf-8"]}
 ///
 /// A device without a clock of its own learns the time here; the answer is up to one way of the network old.
 public struct HubTime: Hashable, Sendable {

@@ -57,6 +57,12 @@ public struct PropertyBag: Equatable, Sendable {
         }.joined(separator: "&")
     }
 
+    /// Gives the first entry of this name another value, or adds one.
+    public mutating func replace(_ name: String, with value: String?) {
+        guard let place = entries.firstIndex(where: { $0.name == name }) else { return append(name, value) }
+        entries[place] = Entry(name, value)
+    }
+
     /// The value of the first entry of this name; `nil` when there is none or it is null.
     public func value(_ name: String) -> String? { entries.first { $0.name == name }?.value }
 

@@ -1,7 +1,11 @@
 """A hub before an S3 store that nobody here wrote (see Tests/Support/s3_server.py), and a device that uploads to it."""
 
+import contextlib
 import pathlib
+import socket
 import sys
+import threading
+import time
 import urllib.parse
 
 import boto3
@@ -19,8 +23,8 @@ KEY, SECRET, REGION = "test:tester", "testing", "us-east-1"
 class Store:
     """The server's process, and a client of Amazon's."""
 
-    def __init__(self, stage, port=None, name="store", tls=None):
-        self.stage, self.port, self.name, self.tls = stage, port or free_port(), name, tls
+    def __init__(self, stage, port=None, name="store", tls=None, env=None):
+        self.stage, self.port, self.name, self.tls, self.env = stage, port or free_port(), name, tls, env
         self.start()
         self.endpoint = f"{'https' if tls else 'http'}://localhost:{self.port}"
         self.client = self.client_with(KEY, SECRET)
@@ -28,7 +32,7 @@ class Store:
     def start(self):
         self.process = self.stage.start(self.name, [
             sys.executable, "-W", "ignore", SERVER, self.stage.folder / self.name, self.port,
-            *(self.tls.files if self.tls else ())])
+            *(self.tls.files if self.tls else ())], env=self.env)
         self.process.line("ready", 60)
 
     def kill(self):
@@ -48,6 +52,61 @@ class Store:
 
     def unfinished(self, bucket):
         return self.client.list_multipart_uploads(Bucket=bucket).get("Uploads", [])
+
+
+class Line:
+    """What lies between hub and store: passes bytes on, as slowly and as badly as it is told to."""
+
+    def __init__(self, port):
+        self.target, self.connections = port, 0
+        self.bytes_a_second = None
+        self.cuts = []      # after how many bytes the next connections end
+        self.answers = []   # what the next connections are answered instead, whole
+        self.requests = []  # first lines
+        self._listener = socket.create_server(("127.0.0.1", free_port()))
+        self.port = self._listener.getsockname()[1]
+        self.endpoint = f"http://localhost:{self.port}"
+        threading.Thread(target=self._accept, daemon=True).start()
+
+    def close(self):
+        # Wakes the thread that accepts.
+        with contextlib.suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
+        self._listener.close()
+
+    def _accept(self):
+        with contextlib.suppress(OSError):
+            while True:
+                peer, _ = self._listener.accept()
+                self.connections += 1
+                threading.Thread(target=self._serve, args=(peer,), daemon=True).start()
+
+    def _serve(self, peer):
+        with peer, contextlib.suppress(OSError):
+            if self.answers:
+                answer = self.answers.pop(0)
+                peer.recv(65536)
+                return peer.sendall(answer)
+            cut = self.cuts.pop(0) if self.cuts else None
+            with socket.create_connection(("127.0.0.1", self.target), 10) as store:
+                store.settimeout(None)
+                threading.Thread(target=self._pass, args=(store, peer), daemon=True).start()
+                self._pass(peer, store, cut)
+
+    def _pass(self, source, target, cut=None):
+        with contextlib.suppress(OSError):
+            while chunk := source.recv(65536):
+                if cut is not None and (cut := cut - len(chunk)) < 0:
+                    break
+                first = chunk.split(b"\r\n", 1)[0]
+                if first.endswith(b" HTTP/1.1"):
+                    self.requests.append(first.decode())
+                target.sendall(chunk)
+                if self.bytes_a_second:
+                    time.sleep(len(chunk) / self.bytes_a_second)
+        for end in (source, target):
+            with contextlib.suppress(OSError):
+                end.shutdown(socket.SHUT_RDWR)
 
 
 def config(folder, endpoint, bucket, *, key=KEY, secret=SECRET, files="", **more):

@@ -22,6 +22,7 @@ from azure.iot.device import X509, IoTHubDeviceClient
 from azure.storage.blob import BlobBlock, BlobClient, ContentSettings, generate_blob_sas
 
 from certificates import made
+from claims import claims
 from conftest import Hub
 from sas import device_token
 from stage import Stage, wait_until
@@ -85,6 +86,7 @@ def listed(hub, device):
     return {row.split(maxsplit=3)[3]: int(row.split()[2]) for row in rows}
 
 
+@claims("Learn: Upload files with IoT Hub – Initialize, upload and notify")
 @pytest.mark.parametrize("size", [0, 1, MIB, 70 * MIB], ids=["empty", "1B", "1MiB", "70MiB-in-blocks"])
 def test_the_device_sdk_asks_the_blob_client_puts_and_the_sdk_tells(hub, device, size):
     content = os.urandom(size)
@@ -272,6 +274,7 @@ def test_the_quota_refuses_and_a_deleted_file_makes_room(hub, device):
         blob.upload_blob(b"small", overwrite=True)
 
 
+@claims("Learn: IoT Hub quotas and throttling – Other limits")
 def test_ten_uploads_at_a_time_and_each_correlation_id_once(hub, device):
     infos = [start(hub, device, f"n-{number}") for number in range(10)]
     refused = ask(hub, device, "", blobName="n-10")

@@ -11,6 +11,7 @@ from azure.iot.hub import IoTHubRegistryManager
 from azure.iot.hub.models import CloudToDeviceMethod, Twin, TwinProperties
 
 from certificates import made
+from claims import claims
 from stage import wait_until
 
 DEVICE = "line-1"
@@ -213,6 +214,7 @@ def test_a_module_with_a_thumbprint(hub, registry, module, tmp_path):
     stranger.shutdown()
 
 
+@claims("Learn: IoT Hub quotas and throttling – Other limits")
 def test_a_device_takes_fifty_modules_and_no_more(hub, registry):
     hub.create("full")
     for number in range(50):

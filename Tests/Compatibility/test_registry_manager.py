@@ -20,6 +20,7 @@ from azure.iot.hub.models import (
 )
 from msrest.exceptions import HttpOperationError
 
+from claims import claims
 from stage import wait_until
 
 # What has no scenario, and why not.
@@ -141,6 +142,7 @@ def test_a_gateway_gets_a_scope_and_its_child_carries_it(registry):
     ) == "no gateway has the scope 'nobody's'; create the gateway first and copy its deviceScope"
 
 
+@claims("Learn: Understand the identity registry in your IoT hub – Device identity properties")
 @pytest.mark.parametrize("odd", ["-:.+%_#*?!(),=@;$'", "a" * 128])
 def test_ids_may_have_every_character_that_iot_hub_allows(registry, odd):
     assert registry.create_device_with_sas(odd, None, None, "enabled").device_id == odd
@@ -368,6 +370,7 @@ def test_bulk_does_every_import_mode(registry):
     refused(404, "DeviceNotFound", registry.get_device, "bulk-2")
 
 
+@claims("REST: Bulk Registry - Update Registry")
 def test_bulk_takes_a_hundred_and_each_identity_once(registry):
     many = [item(f"hundred-{number}", "create", status="enabled") for number in range(101)]
     assert registry.bulk_create_or_update_devices(many[:100]).is_successful
@@ -375,6 +378,7 @@ def test_bulk_takes_a_hundred_and_each_identity_once(registry):
         "101 devices in one call; at most 100 are taken")
 
 
+@claims("Learn: Control access to IoT Hub with shared access signatures – Access control and permissions")
 def test_who_may_do_what(hub, monkeypatch):
     """Each policy does what its rights allow, and nothing else."""
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", hub.ca)

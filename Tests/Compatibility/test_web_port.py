@@ -8,6 +8,8 @@ import threading
 import paho.mqtt.client as mqtt
 import pytest
 
+from claims import claims
+
 TOPIC = "devices/{}/messages/events/"
 
 
@@ -87,6 +89,7 @@ CONNECT = b"\x10\x10\x00\x04MQTT\x04\x02\x00\x3c\x00\x04none"
 REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\n\r\n"
 
 
+@claims("RFC 7301 section 3.2")
 @pytest.mark.parametrize("options, send, start", [
     (["-alpn", "mqtt"], CONNECT, b"\x20\x02\x00\x05"), (["-alpn", "http/1.1"], REQUEST, b"HTTP/1.1 200 OK"),
     (["-alpn", "x-amzn-mqtt-ca"], REQUEST, b"HTTP/1.1 200 OK"), ([], REQUEST, b"HTTP/1.1 200 OK"),

@@ -9,6 +9,7 @@ from azure.iot.device.exceptions import CredentialError
 from azure.iot.hub import IoTHubRegistryManager
 
 from authorities import Authority, register
+from claims import claims
 from stage import wait_until
 
 
@@ -53,6 +54,7 @@ def event_of(hub, device, module=None):
     return [event for event in map(json.loads, output.splitlines()) if event.get("module") == module][-1]
 
 
+@claims("Learn: Authenticate identities with X.509 certificates – CA-signed authentication")
 def test_a_device_of_a_chain(hub, registry, folder, root):
     registry.create_device_with_certificate_authority("chain-1", "enabled")
     factory = Authority(folder, "factory", above=root)
@@ -77,6 +79,7 @@ def test_a_module_of_an_authority(hub, registry, root):
         "scope": "module", "type": "x509CertificateAuthority", "issuer": "iothub"}
 
 
+@claims("Learn: Authenticate identities with X.509 certificates – CA-signed authentication")
 def test_another_common_name_is_a_credential_error(hub, registry, root):
     registry.create_device_with_certificate_authority("chain-3", "enabled")
     stranger = client_of(hub, root.issue("chain-4"), "chain-3")

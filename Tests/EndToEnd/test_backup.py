@@ -100,7 +100,7 @@ def test_a_backup_under_load_holds_what_was_acknowledged_and_a_hub_starts_from_i
     stage.forget(hub.process)
 
     assert sorted(path.name for path in backup.iterdir()) == [
-        "address.json", "desk-client.json", "desk.sqlite", "hub-id", "hub.sqlite", "log.sqlite", "tls"]
+        "address.json", "desk-client.json", "desk.sqlite", "files", "hub-id", "hub.sqlite", "log.sqlite", "tls"]
     assert private(backup)
     restored = stage.folder / "restored"
     said = stage.hub_command("restore", "--from", backup, data=restored)

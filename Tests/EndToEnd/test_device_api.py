@@ -1,11 +1,11 @@
 """The HTTPS device API, limits on what devices may do, and what `cloud-hub device events` says of them; over real sockets."""
 
-import base64
 import json
 import time
 
 import pytest
 
+from claims import claims
 from clients import ACCEPTED, PUBLISH, RawDevice, same, wait_line
 from sas import service_token
 from services import HTTPSHub
@@ -40,30 +40,6 @@ def limited(stage, tmp_path):
 # -- the device API
 
 
-def test_an_event_over_https_is_telemetry_like_any_other(hub):
-    hub.create("press")
-    status, _, body = hub.call(
-        "POST", "/devices/press/messages/events", hub.token("press"), b'{"temperature":21.5}',
-        {"IoTHub-MessageId": "m-1", "iothub-contenttype": "application/json", "iothub-app-Line": "4 b"})
-    assert (status, body) == (204, b"")
-    event, = [event for event in hub.events() if event["device"] == "press"]
-    assert event["body"] == {"temperature": 21.5}
-    assert event["system"] == {"message-id": "m-1", "content-type": "application/json"}
-    assert event["properties"] == {"Line": "4 b"}
-    assert event["annotations"]["iothub-connection-device-id"] == "press"
-    assert event["annotations"]["iothub-message-source"] == "Telemetry"
-    assert json.loads(event["annotations"]["iothub-connection-auth-method"]) == {
-        "scope": "device", "type": "sas", "issuer": "iothub"}
-
-
-def test_a_batch_over_https_is_one_event_for_each_message(hub):
-    hub.create("meter")
-    batch = [{"body": base64.b64encode(b"1").decode()}, {"body": "2", "base64Encoded": False, "properties": {"iothub-app-n": "x"}}]
-    assert hub.call("POST", "/devices/meter/messages/events", hub.token("meter"), json.dumps(batch).encode(),
-                    {"Content-Type": "application/vnd.microsoft.iothub.json"})[0] == 204
-    assert hub.bodies("meter") == [1, 2]
-
-
 def test_an_answered_event_survives_a_kill(stage):
     hub = HTTPSHub(stage)
     hub.create("killed")
@@ -74,32 +50,7 @@ def test_an_answered_event_survives_a_kill(stage):
     assert hub.bodies("killed") == list(range(20))
 
 
-def test_messages_are_received_completed_abandoned_and_rejected(hub):
-    hub.create("valve")
-    token, queue = hub.token("valve"), "/devices/valve/messages/deviceBound"
-    assert hub.call("GET", queue, token)[0] == 204
-    for number in (1, 2):
-        hub.says("device", "send", "valve", f"text {number}", "--message-id", f"m-{number}", "--ack", "full", "--property", "a=b c")
-    status, headers, body = hub.call("GET", queue, token)
-    assert (status, body) == (200, b"text 1")
-    assert headers["iothub-messageid"] == "m-1" and headers["iothub-app-a"] == "b c"
-    assert headers["iothub-deliverycount"] == "0" and headers["iothub-ack"] == "full"
-    lock = headers["ETag"].strip('"')
-    assert "invisible" in hub.says("device", "queue", "valve")
-    assert hub.call("POST", f"{queue}/{lock}/abandon", token)[0] == 204
-    status, headers, _ = hub.call("GET", queue, token)
-    assert (headers["iothub-messageid"], headers["iothub-deliverycount"]) == ("m-1", "1")
-    assert hub.call("DELETE", f"{queue}/{headers['ETag'].strip(chr(34))}", token)[0] == 204
-    _, headers, _ = hub.call("GET", queue, token)
-    assert headers["iothub-messageid"] == "m-2"
-    assert hub.call("DELETE", f"{queue}/{headers['ETag'].strip(chr(34))}?reject", token)[0] == 204
-    status, headers, body = hub.call("DELETE", f"{queue}/{lock}", token)
-    assert (status, headers["iothub-errorcode"]) == (412, "DeviceMessageLockLost")
-    assert json.loads(body)["Message"].startswith("ErrorCode:DeviceMessageLockLost;")
-    rows = json.loads(hub.says("device", "feedback", "valve", "--output", "json"))
-    assert [(row["message"], row["status"]) for row in rows] == [("m-2", "Rejected"), ("m-1", "Success")]
-
-
+@claims("Learn: Understand cloud-to-device messaging from an IoT hub – The cloud-to-device message life cycle")
 def test_a_lock_that_is_over_gives_the_message_back_to_a_connected_device(stage, tmp_path):
     (tmp_path / "hub.toml").write_text('[cloud_to_device]\nlock_time = "1s"\n')
     hub = HTTPSHub(stage, extra=("--config", str(tmp_path / "hub.toml")))
@@ -136,13 +87,6 @@ def test_services_read_feedback_in_batches(hub):
     assert hub.call("POST", f"{path}/{lock}/abandon", token)[0] == 204
     assert hub.call("DELETE", f"{path}/{lock}", token)[0] == 412
     assert hub.call("GET", path, hub.token("asked"))[0] == 401
-
-
-def test_a_message_over_the_limit_is_refused_before_it_is_stored(hub):
-    hub.create("large")
-    status, headers, _ = hub.call("POST", "/devices/large/messages/events", hub.token("large"), bytes(256 * 1024 + 1))
-    assert (status, headers["iothub-errorcode"]) == (413, "MessageTooLarge")
-    assert hub.bodies("large") == []
 
 
 # -- what a device is told, and what the operator finds
@@ -198,6 +142,7 @@ def test_followed_events_come_as_they_happen(hub):
 # -- limits
 
 
+@claims("Learn: IoT Hub quotas and throttling – Operation throttles")
 def test_telemetry_beyond_the_limit_comes_late_and_none_is_lost(limited):
     hub = limited
     hub.create("eager")
@@ -224,6 +169,7 @@ def test_telemetry_beyond_the_limit_comes_late_and_none_is_lost(limited):
     device.close()
 
 
+@claims("Learn: IoT Hub quotas and throttling – Operation throttles")
 def test_twin_requests_beyond_the_limit_get_429(limited):
     hub = limited
     hub.create("curious")

@@ -7,6 +7,7 @@ import paho.mqtt.publish
 import pytest
 
 from certificates import made
+from claims import claims
 from clients import ACCEPTED, NOT_AUTHORISED, HubUnderTest, RawDevice, device_token, same, trusting, wait_line
 from stage import Stage, wait_until
 
@@ -49,6 +50,7 @@ def sends(hub, device):
     assert method == {"scope": "device", "type": "x509Certificate", "issuer": "iothub"}
 
 
+@claims("Learn: Authenticate identities with X.509 certificates – Thumbprint authentication")
 @pytest.mark.parametrize("kind", ["sha1", "sha256"])
 @pytest.mark.parametrize("case", [str.lower, str.upper], ids=["lower", "upper"])
 def test_a_thumbprint_of_either_kind_and_case_lets_its_certificate_in(hub, tmp_path, kind, case):

@@ -5,8 +5,8 @@ import struct
 
 import pytest
 
-from clients import HubUnderTest, PUBLISH, packet, run, same
-from sas import device_token
+from claims import claims
+from clients import HubUnderTest, PUBLISH, packet, same
 from stage import Stage
 
 INSTANT = r"<\d{4}-\d\d-\d\dT[\d:.]+Z>"
@@ -88,6 +88,9 @@ def test_a_message_of_bytes_comes_from_a_file_with_its_properties(hub, tmp_path)
     device.close()
 
 
+@claims(
+    "Learn: Understand cloud-to-device messaging from an IoT hub – The cloud-to-device message life cycle",
+    "MQTT 3.1.1 [MQTT-4.4.0-1]")
 def test_an_unacknowledged_message_comes_again_with_its_count_raised_and_an_acknowledged_one_never(hub):
     hub.create("twice")
     hub.says("device", "send", "twice", "one", "--message-id", "m-1", "--ack", "full")
@@ -113,15 +116,7 @@ def test_an_unacknowledged_message_comes_again_with_its_count_raised_and_an_ackn
     device.close()
 
 
-def test_the_fifty_first_message_is_refused_and_the_others_wait(hub):
-    hub.create("full")
-    for number in range(50):
-        hub.says("device", "send", "full", str(number), "--message-id", str(number))
-    assert run(hub.stage, "cloud-hub", "device", "send", "full", "50", "--data", hub.process.data) == (
-        1, "cloud-hub: 50 messages wait for device full already")
-    assert [row[0] for row in hub.queue("full")] == [str(number) for number in range(50)]
-
-
+@claims("Learn: Understand cloud-to-device messaging from an IoT hub – The cloud-to-device message life cycle")
 def test_queue_counts_and_feedback_survive_a_kill(own_hub):
     hub = own_hub
     hub.create("survivor")
@@ -145,6 +140,7 @@ def test_queue_counts_and_feedback_survive_a_kill(own_hub):
     assert hub.feedback("survivor") == [("m-1", "Success")]
 
 
+@claims("Learn: Understand cloud-to-device messaging from an IoT hub – Cloud-to-device configuration options")
 def test_a_message_is_given_up_after_the_configured_number_of_deliveries(stage, tmp_path):
     config = tmp_path / "hub.toml"
     config.write_text("[cloud_to_device]\ndelivery_count_max = 2\ntime_to_live = \"1m\"\n")

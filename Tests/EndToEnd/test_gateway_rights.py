@@ -9,7 +9,8 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from clients import ACCEPTED, BATCH_TYPE, PUBLISH, HubUnderTest, RawDevice, device_token, same, trusting
+from claims import claims
+from clients import BATCH_TYPE, PUBLISH, HubUnderTest, same, trusting
 from sas import service_token
 from stage import Stage, wait_until
 
@@ -263,6 +264,7 @@ def connected(hub, name):
     return json.loads(hub.stage.hub_command("device", "show", name, "--output", "json"))["connected"]
 
 
+@claims("MQTT 3.1.1 [MQTT-3.1.2-24]", "Learn: Communicate with an IoT hub using the MQTT protocol – Default keep-alive time-out")
 def test_a_silent_device_is_dropped_after_one_and_a_half_times_its_keep_alive_and_shown_as_disconnected(hub):
     hub.create("sleeper")
     device = hub.connect("sleeper", keep_alive=1)
@@ -293,32 +295,4 @@ def test_a_ping_in_time_keeps_the_connection(hub):
         device.receive(PING_ANSWER)
         device.quiet(0.7)
     device.acknowledged(device.publish({"still": "here"}))
-    device.close()
-
-
-def test_a_device_that_connects_again_takes_the_place_of_its_lost_connection(hub):
-    hub.create("twice")
-    first = hub.connect("twice")
-    second = hub.connect("twice")
-    assert first.is_closed()
-    same(hub.log("connection closed", "device=twice "),
-         f"{TIME} warning mqtt: address=127.0.0.1 device=twice reason=the same identity connected again; use one connection per device "
-         "identity [Listeners] connection closed")
-    assert connected(hub, "twice")
-    second.acknowledged(second.publish({"n": 1}))
-    second.close()
-
-
-def test_a_persistent_session_keeps_its_subscriptions_through_silence(hub):
-    hub.create("keeps")
-    device = RawDevice(hub.process, "keeps")
-    device.login(device_token(hub.stage.device_string("keeps")), keep_alive=1, clean=False)
-    assert device.code == ACCEPTED
-    device.subscribe("devices/keeps/messages/devicebound/#", qos=0)
-    assert device.is_closed()
-    hub.stage.hub_command("device", "send", "keeps", "while it was away")
-    device = RawDevice(hub.process, "keeps")
-    device.login(device_token(hub.stage.device_string("keeps")), clean=False)
-    assert device.session_present
-    assert device.message()[1] == b"while it was away"
     device.close()

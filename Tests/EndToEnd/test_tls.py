@@ -11,6 +11,7 @@ import urllib.request
 import pytest
 
 from certificates import Certificate, made, openssl
+from claims import claims
 from clients import ACCEPTED, HubUnderTest, RawDevice, device_token, packet, same, text, trusting
 from stage import Stage
 
@@ -47,6 +48,7 @@ def handshake(port, context, name="localhost"):
     return context.wrap_socket(socket.create_connection(("127.0.0.1", port), 20), server_hostname=name)
 
 
+@claims("Learn: Transport Layer Security (TLS) support in IoT Hub – Versions")
 @pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3], ids=lambda version: version.name)
 def test_tls_1_2_and_1_3_are_spoken(hub, version):
     name = f"with-{version.name}"
@@ -61,6 +63,7 @@ def failed(hub, sentence):
          f"{TIME} warning mqtt: address=<127.0.0.1|unknown> reason={sentence} [Listeners] a TLS handshake failed")
 
 
+@claims("Learn: Transport Layer Security (TLS) support in IoT Hub – Versions")
 @pytest.mark.filterwarnings("ignore:ssl.TLSVersion")
 def test_tls_1_1_is_refused_and_the_next_good_client_passes(hub):
     for port in (hub.process.mqtt, hub.process.https):

@@ -7,6 +7,7 @@ import time
 import pytest
 from azure.iot.hub import IoTHubRegistryManager
 
+from claims import claims
 from clients import ACCEPTED, NOT_AUTHORISED, HubUnderTest, RawDevice, device_token, same
 from stage import Stage, wait_until
 
@@ -63,6 +64,7 @@ def policy_key(hub, name):
     return parts(hub.stage.hub_command("connection-string", "--policy", name))["SharedAccessKey"]
 
 
+@claims("Learn: Control access to IoT Hub with shared access signatures – SAS token structure")
 def test_either_key_and_a_policy_with_device_connect_let_in(hub, registry):
     primary, secondary = key(), key()
     registry.create_device_with_sas("keys-1", primary, secondary, "enabled")
@@ -79,12 +81,14 @@ def test_a_policy_without_the_right_is_refused(hub, registry):
             "the token of keys-2 is from the policy 'service', which has no DeviceConnect right; use the policy 'device'")
 
 
+@claims("Learn: Control access to IoT Hub with shared access signatures – SAS token structure", "MQTT 3.1.1 section 3.2.2")
 def test_an_expired_token_tells_the_clock_difference(hub):
     string = hub.create("late")
     refused(hub, "late", device_token(string, lifetime=-3785),
             f"token of late expired 1 h 3 min before the hub's clock ({INSTANT}); check the device's clock or renew the token")
 
 
+@claims("Learn: Control access to IoT Hub with shared access signatures – SAS token structure")
 def test_a_connection_ends_with_its_token_and_goes_on_with_a_new_one(hub):
     string = hub.create("short")
     device = admitted(hub, "short", device_token(string, lifetime=2))
@@ -120,6 +124,7 @@ def test_renewing_the_token_by_connecting_again_loses_nothing(hub):
     assert {body["n"] for body in hub.bodies("renews")} == set(range(sent))
 
 
+@claims("Learn: Understand the identity registry in your IoT hub – Device identity properties")
 def test_exchanging_a_key_cuts_off_who_used_it_and_nobody_else(hub, registry):
     primary, secondary, fresh = key(), key(), key()
     registry.create_device_with_sas("rotates", primary, secondary, "enabled")

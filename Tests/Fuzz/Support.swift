@@ -20,8 +20,8 @@ func fuzzed(_ start: UnsafePointer<UInt8>?, _ count: Int) -> [UInt8] {
     Array(UnsafeBufferPointer(start: start, count: count))
 }
 
-/// The same bytes in pieces; their first byte chooses how long those are.
+/// The same bytes in pieces, some dozens at the most; their first byte chooses how long those are.
 func pieces(of bytes: [UInt8]) -> [ArraySlice<UInt8>] {
-    let length = 1 + Int(bytes.first ?? 0) % 7
+    let length = 1 + Int(bytes.first ?? 0) % 7 + bytes.count / 32
     return stride(from: 0, to: bytes.count, by: length).map { bytes[$0..<min($0 + length, bytes.count)] }
 }

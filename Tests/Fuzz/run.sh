@@ -43,8 +43,11 @@ python3 Tests/Fuzz/seeds.py "$build/corpus"
 fuzz() {
     harness=$1
     shift
+    bytes=4096
+    # One line each.
+    [ "$harness" != Contract ] || bytes=512
     SWIFT_BACKTRACE=enable=no ASAN_OPTIONS=detect_leaks=0 "$build/fuzz-$harness" "$@" -max_total_time="$share" \
-        -max_len=4096 -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
+        -max_len="$bytes" -timeout=10 -rss_limit_mb=2048 -print_final_stats=1
 }
 for harness; do
     corpus=$build/corpus/$harness

@@ -3,17 +3,22 @@
     s3_server.py FOLDER PORT [CERTIFICATE KEY]
 
 Proxy, account, container and object server run in this one process on loopback; everything is below FOLDER. The access
-key is `test:tester`, the secret `testing`, the region `us-east-1`. A bucket `made-elsewhere.example` can be addressed as a
-host name below `localhost`.
+key is `test:tester`, the secret `testing`, the region `us-east-1`; `test:reader` with `reading` may nothing. Buckets can be
+addressed as host names below `localhost`. CLOCK_AHEAD in the environment puts the server's clock forward, in seconds.
 """
 
-import eventlet
-import eventlet.wsgi
+import os
+import time
+
+if os.environ.get("CLOCK_AHEAD"):
+    time.time = lambda right=time.time: right() + float(os.environ["CLOCK_AHEAD"])
+
+import eventlet  # noqa: E402
+import eventlet.wsgi  # noqa: E402
 
 eventlet.monkey_patch()
 
 import logging  # noqa: E402
-import os  # noqa: E402
 import pathlib  # noqa: E402
 import sys  # noqa: E402
 

@@ -7,15 +7,24 @@ import Primitives
 struct BackupCommand: AsyncParsableCommand {
     static let configuration = CommandConfiguration(
         commandName: "backup", abstract: "Copies everything the hub has into a new directory, while it runs.",
-        discussion: "The copy holds keys: keep it as safe as the data directory itself.")
+        discussion:
+            "The copy holds keys: keep it as safe as the data directory itself. Files that devices uploaded are second "
+            + "names of the hub's own files when the copy is on the same disk. Files in an S3 bucket or an Azure account "
+            + "stay there and are not copied.")
     @OptionGroup var common: CommonOptions
     @Option(help: ArgumentHelp("The directory to make; it must not exist.", valueName: "dir"))
     var to: String
+    @Flag(
+        help: "Leave out the files that devices uploaded; a hub that starts from such a copy takes them off its list.")
+    var withoutFiles = false
 
     func run() async throws {
         let target = AbsolutePath.of(to)
-        _ = try await HubCall(directory: common.directory).result("backup", ["to": .string(target)])
+        let result = try await HubCall(directory: common.directory).result(
+            "backup", ["to": .string(target), "files": .string(withoutFiles ? "no" : "yes")])
         StandardStream.output("backed up to \(target)")
+        guard let elsewhere = result["elsewhere"]?.stringValue, !elsewhere.isEmpty else { return }
+        StandardStream.output("uploaded files are in \(elsewhere); they are not copied")
     }
 }
 

@@ -5,7 +5,9 @@ extension DeviceCommand {
     struct Files: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
             abstract: "Lists the files that devices uploaded, newest first.",
-            discussion: "They are kept as long as files.retention_age says. Files in an Azure account are not listed.")
+            discussion:
+                "They are kept as long as files.retention_age says, in the data directory or in a bucket. Files in an Azure "
+                + "account are not listed.")
         @OptionGroup var common: CommonOptions
         @Argument(help: "Only this device's.")
         var id: String?

@@ -39,7 +39,10 @@ struct Verbs: Sendable {
         /// `nil` with a store elsewhere.
         let blobs: Blobs?
         let rules: JSONValue
-        let backup: @Sendable (String) async throws -> Void
+        /// Target, and whether with uploaded files.
+        let backup: @Sendable (String, Bool) async throws -> Void
+        /// Where uploaded files are when they are not in the data directory: "the bucket uploads". Empty when they are.
+        let filesElsewhere: String
     }
 
     func perform(
@@ -121,7 +124,8 @@ struct Verbs: Sendable {
         guard let target = request.text("to"), target.hasPrefix("/") else {
             throw ControlError("the target of a backup must be an absolute path", .wrongCall)
         }
-        try await hub.backup(target)
-        return .string(target)
+        let withFiles = request.text("files") != "no"
+        try await hub.backup(target, withFiles)
+        return ["to": .string(target), "elsewhere": .string(hub.filesElsewhere)]
     }
 }

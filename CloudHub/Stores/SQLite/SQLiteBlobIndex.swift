@@ -47,6 +47,27 @@ public struct SQLiteBlobIndex: BlobIndex {
     /// - Parameter database: opened with `HubSchema.hub`.
     public init(_ database: HubDatabase) { self.database = database }
 
+    /// The files of the folder that the list in a copied `hub.sqlite` points to.
+    public static func files(in path: String) throws -> [BlobPart] {
+        var configuration = Configuration()
+        configuration.readonly = true
+        do {
+            let queue = try DatabaseQueue(path: path, configuration: configuration)
+            let parts = try queue.read { try inFolder($0) }
+            try queue.close()
+            return parts
+        } catch { throw HubStoreError.wrapping(error, doing: "read the list of files", which: "hub.sqlite") }
+    }
+
+    private static func inFolder(_ database: Database) throws -> [BlobPart] {
+        try parts(
+            database,
+            sql: """
+                SELECT blob_part.* FROM blob_part LEFT JOIN blob ON blob.name = blob_part.blob
+                WHERE place IS NULL OR NOT in_bucket
+                """)
+    }
+
     public func signingKey() async throws -> Secret {
         let known = try database.read { try Data.fetchOne($0, sql: "SELECT key FROM blob_key") }
         if let known { return Secret(known) }
@@ -59,14 +80,7 @@ public struct SQLiteBlobIndex: BlobIndex {
     }
 
     public func parts() async throws -> [BlobPart] {
-        try await read {
-            try Self.parts(
-                $0,
-                sql: """
-                    SELECT blob_part.* FROM blob_part LEFT JOIN blob ON blob.name = blob_part.blob
-                    WHERE place IS NULL OR NOT in_bucket
-                    """)
-        }
+        try await read { try Self.inFolder($0) }
     }
 
     public func forget(missing: [UniqueID]) async throws -> [BlobPart] {
