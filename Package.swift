@@ -103,7 +103,12 @@ let package = Package(
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
-        room("Pipeline", "EdgeAgent/Pipeline", ["Primitives", "JSON", "Telemetry", "Rules", "SouthboundAPI"]),
+        room("Signals", "EdgeAgent/Signals", ["Primitives", "Telemetry", "Expressions", "Rules"]),
+        room(
+            "Pipeline", "EdgeAgent/Pipeline",
+            ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
+        room(
+            "RuleTrial", "EdgeAgent/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
         room(
             "Actuation", "EdgeAgent/Actuation",
             ["Primitives", "JSON", "Telemetry", "Expressions", "SouthboundAPI", "DriverRuntime", logging]),
@@ -123,8 +128,8 @@ let package = Package(
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "Pipeline", "Actuation", "SouthboundAPI", "LocalMQTT",
-                "ModbusDriver", "ConfigText",
+                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation", "SouthboundAPI",
+                "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
@@ -133,7 +138,7 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Pipeline", "Actuation", "Outbox", "EdgeStore", "Connectivity",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore", "Connectivity",
                 "HubTransport", "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -269,6 +274,9 @@ let package = Package(
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
+        tests(
+            "Signals", "Tests/EdgeAgent/SignalsTests",
+            ["Signals", "Expressions", "Telemetry", "Primitives"]),
         tests("Outbox", "Tests/EdgeAgent/OutboxTests", ["Outbox", "EdgeStore", "Telemetry", "Primitives"]),
         tests("Connectivity", "Tests/EdgeAgent/ConnectivityTests", ["Connectivity", "Telemetry", "Primitives"]),
         tests("Tunnels", "Tests/EdgeAgent/TunnelsTests", ["Tunnels", "Primitives"]),
@@ -286,11 +294,13 @@ let package = Package(
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(
+            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests", ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
+        tests(
             "Actuation", "Tests/EdgeAgent/ActuationTests",
             ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
-            ["Pipeline", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+            ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
@@ -300,7 +310,7 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules"]),
+            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "Signals"]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
@@ -355,6 +365,10 @@ let package = Package(
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),
+        .target(name: "MallocCount", path: "Tests/Benchmarks/MallocCount"),
+        program(
+            "signal-bench", "Tests/Benchmarks/SignalBench",
+            ["Pipeline", "Signals", "Expressions", "Telemetry", "Primitives", "MallocCount"]),
         program("rule-bench", "Tests/Benchmarks/RuleBench", ["Rules", "Expressions", "Telemetry", "Primitives"]),
         tests("S3Store", "Tests/CloudHub/S3StoreTests", ["S3Store", "JSON", "Primitives"]),
         tests(

@@ -22,9 +22,14 @@ public final class ClientChain {
         return try? leaf?.toDERBytes()
     }
 
+    /// Nobody will ask any more.
+    func forget() {
+        leaf = nil
+        above = []
+    }
+
     /// What the client of the channel showed; `nil` when it showed nothing. Call it on the channel's loop.
     public func shown(by channel: any Channel) -> ShownCertificate? {
-        self.leaf = nil
         let leaf = try? channel.pipeline.syncOperations.nioSSL_peerCertificate()
         guard let bytes = try? leaf?.toDERBytes() else { return nil }
         return ShownCertificate(chain: [bytes] + above.compactMap { try? $0.toDERBytes() })

@@ -76,7 +76,7 @@ extension MQTTConnection {
                 "its client id '\(connect.clientID.prefix(256))' is not the identity of its user name, "
                     + "'\(userName.identity)'; make both the same")
         }
-        defer { clientChain.above = [] }
+        defer { clientChain.forget() }
         guard connect.password == nil, let shown = context.flatMap({ clientChain.shown(by: $0.channel) }) else {
             return ConnectRequest(userName: userName, password: connect.password)
         }

@@ -3,6 +3,7 @@ public import LocalMQTT
 public import ModbusDriver
 public import Pipeline
 public import Primitives
+public import Signals
 
 /// Everything that the configuration file of `edge-agent` says, checked. Frozen: nothing reads the file again.
 ///
@@ -18,6 +19,10 @@ public struct AgentConfig: Sendable {
     /// At most 256.
     public var actuators: [Actuator]
     public var actuation: ActuationSettings
+    /// What is kept of which signal; at most 256. The first that selects a signal counts.
+    public var signals: [SignalSettings]
+    /// Longest time between two savings of what windows and open lines hold. Default 60 s. Range 1 s … 1 h.
+    public var signalStateInterval: Duration
     public var log: LogLevel
 
     public enum LogLevel: String, Sendable, CaseIterable { case debug, info, warning, error }

@@ -84,25 +84,12 @@ enum LineSection {
             metric: metric ?? "metric", table: table, address: UInt16(address ?? 0), form: form)
         register.byteOrder = section.choice("byte_order", default: .big, ["big": .big, "little": .little])
         register.wordOrder = section.choice("word_order", default: .big, ["big": .big, "little": .little])
-        register.scale = decimal("scale", in: section) ?? register.scale
-        register.offset = decimal("offset", in: section) ?? register.offset
+        register.scale = ConfigValue.decimal("scale", in: section) ?? register.scale
+        register.offset = ConfigValue.decimal("offset", in: section) ?? register.offset
         register.unit = section.optionalText("unit", expected: "a UCUM unit such as \"V\"")
         register.isWritable = section.flag("writable", default: false)
         register.isRead = section.flag("read", default: true)
         return metric != nil && address != nil ? register : nil
-    }
-
-    /// A number as it stands in the file, so that 0.1 stays 0.1.
-    private static func decimal(_ key: String, in section: ConfigSection) -> Decimal? {
-        guard let value = section.take(key) else { return nil }
-        switch value.content {
-        case .integer(let number): return Decimal(number)
-        case .decimal, .text:
-            if let exact = Decimal(value.shown.filter { $0 != "\"" && $0 != "_" }) { return exact }
-        default: break
-        }
-        section.problem(key, expected: "expected a number, such as 0.1")
-        return nil
     }
 
     private static func command(_ section: ConfigSection) -> ModbusCommand? {
@@ -119,6 +106,19 @@ enum LineSection {
 
 /// A value to write, as the file has it: a number, true or false, or a text.
 enum ConfigValue {
+    /// A number as it stands in the file, so that 0.1 stays 0.1.
+    static func decimal(_ key: String, in section: ConfigSection) -> Decimal? {
+        guard let value = section.take(key) else { return nil }
+        switch value.content {
+        case .integer(let number): return Decimal(number)
+        case .decimal, .text:
+            if let exact = Decimal(value.shown.filter { $0 != "\"" && $0 != "_" }) { return exact }
+        default: break
+        }
+        section.problem(key, expected: "expected a number, such as 0.1")
+        return nil
+    }
+
     static func reading(_ key: String, in section: ConfigSection) -> ReadingValue? {
         guard let value = section.take(key) else {
             section.problem(key, expected: "is missing; expected a number, true, false or a text")

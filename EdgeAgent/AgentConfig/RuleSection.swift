@@ -1,16 +1,18 @@
 import ConfigText
 import Pipeline
 import Primitives
+import RuleTrial
 import Rules
 import Telemetry
 
 enum RuleSection {
-
-    static func read(_ root: ConfigSection) -> [EdgeRule] {
+    /// The rules, and the cases that stand beside them.
+    static func read(_ root: ConfigSection, cases: inout [RuleCase]) -> [EdgeRule] {
         let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
             let then = actions("then", section)
             let finally = actions("finally", section)
             let rule = Rule.read(section, runs: .edge)
+            cases += RuleCase.read(section, of: rule)
             if let rule, Pipeline.reservedRuleNames.contains(rule.name) {
                 section.problem("name", expected: "is the name of a built-in rule; choose another")
             }

@@ -9,6 +9,7 @@ import ModbusDriver
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Uplink
 
@@ -90,7 +91,7 @@ private struct Parts {
     private let core: AgentCore
     private let actuation: ActuationShell
     private let uplink: Uplink
-    private let pipeline: Pipeline
+    private var pipeline: Pipeline
 
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
         let config = loaded.config
@@ -139,6 +140,7 @@ private struct Parts {
         pipeline = Pipeline(
             rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
             sha1: { GatewayCrypto.sha1($0) })
+        pipeline.signals = Signals(settings: config.signals, stateInterval: config.signalStateInterval)
     }
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.
@@ -155,7 +157,8 @@ private struct Parts {
         }
     }
 
-    /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the store closes with the last of them.
+    /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the
+    /// store closes with the last of them.
     var shutdown: [Step] {
         [Step(name: "actuators") { actuation.stop() }]
             + drivers.map { driver in Step(name: driver.name) { driver.stop() } }

@@ -4,6 +4,7 @@ import Logging
 import Outbox
 import Pipeline
 import Primitives
+import Signals
 import SouthboundAPI
 import Telemetry
 
@@ -145,6 +146,7 @@ final class AgentCore: ReadingSink {
                     for entry in group { desk.verdicts[entry.ticket] = verdict }
                 }
             }
+            keepLast(&pipeline)
         }
         desk.withLock { $0.hasEnded = true }
     }
@@ -158,7 +160,10 @@ final class AgentCore: ReadingSink {
                 let state = PlantedBug.agentForgetsRuleState.isPlanted ? nil : try store.kept(Self.pipelineKey)
                 let first = try store.status().nextSequence
                 var turn = CoreTurn(firstSequence: first)
-                turn.add(pipeline.begin(restoring: state, at: turn.now, firstSequence: first, isServed: isServed))
+                turn.add(
+                    pipeline.begin(
+                        restoring: state, signals: try signalRows(), at: turn.now, firstSequence: first,
+                        isServed: isServed))
                 let verdict = finish(turn, marks: [])
                 switch verdict {
                 case .kept, .nothing: return pipeline
@@ -168,6 +173,25 @@ final class AgentCore: ReadingSink {
                 note(.refused(SinkError(.storeFailed, detail: error.description)), &isRefusing)
             }
             if desk.wait(atMost: .seconds(1), { $0.isStopping ? true : nil }) != nil { return nil }
+        }
+    }
+
+    private func signalRows() throws(OutboxError) -> [String: [UInt8]] {
+        var rows: [String: [UInt8]] = [:]
+        for key in Signals.rowKeys(index: try store.kept(Signals.indexKey)) { rows[key] = try store.kept(key) }
+        return rows
+    }
+
+    /// What the pipeline wants to find again after a clean stop.
+    private func keepLast(_ pipeline: inout Pipeline) {
+        do throws(OutboxError) {
+            var turn = CoreTurn(firstSequence: try store.status().nextSequence)
+            turn.add(pipeline.stop(at: turn.now, firstSequence: turn.nextSequence))
+            if case .refused(let error) = finish(turn, marks: []) {
+                logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
+            }
+        } catch {
+            logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
         }
     }
 
@@ -245,6 +269,7 @@ final class AgentCore: ReadingSink {
             if let learned = delivery.learned { kept.append(LearnedChildren.state(learned, of: delivery.driver)) }
         }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
+        kept += turn.signalRows.map { KeptState(key: $0.key, bytes: $0.value) }
         guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {
             let dropped = try store.append(
@@ -270,6 +295,7 @@ private struct CoreTurn {
     private(set) var actuations: [RuleAction] = []
     private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
+    private(set) var signalRows: [String: [UInt8]] = [:]
 
     init(firstSequence: UInt64) {
         let wall = WallClock.now()
@@ -283,6 +309,7 @@ private struct CoreTurn {
         actuations += output.actuations
         notices += output.notices
         state = output.state ?? state
+        for row in output.signalRows { signalRows[row.key] = row.bytes }
     }
 }
 

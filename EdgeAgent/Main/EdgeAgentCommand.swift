@@ -7,6 +7,7 @@ import Glibc
 import HubTransport
 import Outbox
 import Primitives
+import Signals
 import Telemetry
 import Uplink
 
@@ -30,6 +31,7 @@ enum EdgeAgentCommand {
                 config, Verb.Option(name: "last", placeholder: "count", help: "only so many lines; left out: 100"),
                 Verb.Option(name: "output", placeholder: "table|json", help: "json: the lines as they are stored"),
             ], run: moves),
+        RuleTest.verb,
         Simulation.verb,
     ]
 
@@ -111,6 +113,8 @@ enum EdgeAgentCommand {
             Terminal.line("next         \(seen.status.nextSequence)")
             Terminal.line("undeclared   \(seen.status.undeclaredCount) dropped records")
             if let last = seen.status.lastWallTime { Terminal.line("last commit  \(last)") }
+            let figures = try OutboxInspection.kept(Signals.figuresKey, path: loaded.config.outbox.path)
+            for line in SignalTable.lines(figures) { Terminal.line(line) }
             for command in seen.commands {
                 Terminal.line("command      \(command.device) \(command.name): \(command.outcome)")
             }

@@ -1,13 +1,16 @@
 public import Primitives
 public import Rules
+public import Signals
 public import SouthboundAPI
 public import Telemetry
 
 /// Turns what drivers deliver into what is kept, and into what is done here and now.
 ///
-///     readings, health ─► rules ─► records with sequences (readings, fault transitions)
-///                           │            + state bytes for the same transaction
-///                           └────► actuations back to the drivers
+///     readings ─► signals: convert, mark ─► rules ─► signals: reduce, gather ─► records with sequences
+///     health ────────────────────────────────► │            + state for the same transaction
+///                                              └─► actuations back to the drivers
+///
+/// Rules see every reading, also those that are not kept, and what windows and expressions give.
 ///
 /// A value: ask a copy, keep the copy once its output is durable, and drop it when the store refused. Then a delivery that
 /// comes again finds the rules as they were, and no fault is lost or raised twice.
@@ -23,6 +26,8 @@ public struct Pipeline: Sendable {
 
     private static let stateVersion: UInt8 = 1
 
+    /// What is done with single signals. To be set before `begin`; by default every reading is kept as it is.
+    public var signals = Signals(settings: [])
     private let rules: [EdgeRule]
     private let epoch: Epoch
     private let sha1: @Sendable ([UInt8]) -> [UInt8]
@@ -54,7 +59,9 @@ public struct Pipeline: Sendable {
     }
 
     /// When `timeReached` should be called, if nothing comes before; `nil` for not at all. It may be early.
-    public var nextDeadline: MonotonicInstant? { evaluator.nextDeadline }
+    public var nextDeadline: MonotonicInstant? {
+        [evaluator.nextDeadline, signals.nextDeadline].compactMap(\.self).min()
+    }
 
     /// Faults that are raised and not cleared.
     public var openFaultCount: Int { open.faults.count }
@@ -67,9 +74,10 @@ public struct Pipeline: Sendable {
     ///
     /// - Parameters:
     ///   - bytes: `state` of the last output that had one; `nil` for a new outbox.
+    ///   - rows: what was kept of `Signals.rowKeys`.
     ///   - isServed: whether a driver still looks after the device.
     public mutating func begin(
-        restoring bytes: [UInt8]?, at now: PipelineTime, firstSequence: UInt64,
+        restoring bytes: [UInt8]?, signals rows: [String: [UInt8]] = [:], at now: PipelineTime, firstSequence: UInt64,
         isServed: (DeviceID) -> Bool = { _ in true }
     ) -> PipelineOutput {
         var turn = Turn(now: now, nextSequence: firstSequence)
@@ -80,6 +88,7 @@ public struct Pipeline: Sendable {
         }
         keptRevision = evaluator.revision
         evaluator.begin(at: now.monotonic)
+        beginSignals(rows, &turn)
         for key in open.sortedKeys {
             if key.rule == Self.noAnswerRule {
                 if !isServed(key.device) { clearOrphan(key, "\(key.device) is no longer configured", &turn) }
@@ -112,7 +121,13 @@ public struct Pipeline: Sendable {
         var turn = Turn(now: now, nextSequence: firstSequence)
         tellTime(now)
         for outcome in evaluator.timeReached(now.monotonic) { settle(outcome, reading: nil, &turn) }
+        endWindows(&turn)
         return finish(turn)
+    }
+
+    /// The agent stops: nothing comes after this.
+    public mutating func stop(at now: PipelineTime, firstSequence: UInt64) -> PipelineOutput {
+        finish(Turn(now: now, nextSequence: firstSequence), isFinal: true)
     }
 
     /// Schedules follow the wall clock; while it is unset they do as the rule says.
@@ -146,10 +161,16 @@ public struct Pipeline: Sendable {
                     device: reading.device, metric: reading.metric, member: problem.member, rule: problem.rule))
             return
         }
+        guard signals.isEmpty else { return filter(reading, isResult: false, depth: 0, &turn) }
         turn.keep(record)
+        watch(reading, number: reading.value.double, &turn)
+    }
+
+    /// Shows a reading to the rules.
+    private mutating func watch(_ reading: Reading, number: Double?, _ turn: inout Turn) {
         let outcomes: [RuleOutcome]
-        // What the sensor itself calls bad must not close a relay; that it spoke still counts against silence.
-        if reading.quality != .bad, let value = reading.value.double {
+        // What is called bad must not close a relay; that it spoke still counts against silence.
+        if reading.quality != .bad, let value = number {
             outcomes = evaluator.observed(
                 device: reading.device, metric: reading.metric, value: value, at: turn.now.monotonic)
         } else {
@@ -209,6 +230,62 @@ public struct Pipeline: Sendable {
         }
     }
 
+    // MARK: - Signals
+
+    private mutating func beginSignals(_ rows: [String: [UInt8]], _ turn: inout Turn) {
+        var output = SignalOutput()
+        signals.begin(rows: rows, at: turn.now.forSignals, &output)
+        keep(output, &turn)
+        endWindows(&turn)
+    }
+
+    /// Rules see the converted and marked reading, whether it is kept or not. A fault that it raises stands behind it,
+    /// and what windows and expressions make of it behind that.
+    private mutating func filter(_ reading: Reading, isResult: Bool, depth: Int, _ turn: inout Turn) {
+        var output = SignalOutput()
+        let prepared = signals.prepare(reading, isResult: isResult, at: turn.now.forSignals, &output)
+        let isKept = signals.take(prepared, at: turn.now.forSignals, &output)
+        keep(output, &turn)
+        if isKept { turn.keep(.reading(prepared.reading)) }
+        watch(prepared.reading, number: prepared.number, &turn)
+        derive(output.derived, depth: depth + 1, &turn)
+    }
+
+    private mutating func endWindows(_ turn: inout Turn) {
+        guard !signals.isEmpty else { return }
+        var output = SignalOutput()
+        signals.timeReached(at: turn.now.forSignals, &output)
+        keep(output, &turn)
+        derive(output.derived, depth: 1, &turn)
+    }
+
+    private mutating func derive(_ derived: [DerivedReading], depth: Int, _ turn: inout Turn) {
+        // The configuration has no circles; this holds for what it cannot see.
+        guard depth <= Signals.derivedDepthMax else { return }
+        for one in derived {
+            if let problem = Record.reading(one.reading).problem {
+                turn.output.notices.append(
+                    .readingRefused(
+                        device: one.reading.device, metric: one.reading.metric, member: problem.member,
+                        rule: problem.rule))
+            } else {
+                filter(one.reading, isResult: one.isResult, depth: depth, &turn)
+            }
+        }
+    }
+
+    private mutating func keepContext(of device: DeviceID, _ turn: inout Turn) {
+        guard !signals.isEmpty else { return }
+        var output = SignalOutput()
+        signals.faultRaised(for: device, at: turn.now.forSignals, &output)
+        keep(output, &turn)
+    }
+
+    private func keep(_ output: SignalOutput, _ turn: inout Turn) {
+        for reading in output.kept { turn.keep(.reading(reading)) }
+        for notice in output.notices { turn.output.notices.append(.signal(notice)) }
+    }
+
     // MARK: - Faults
 
     /// What a transition says besides its id, direction and severity.
@@ -231,6 +308,7 @@ public struct Pipeline: Sendable {
 
     private mutating func raise(_ template: FaultTemplate, _ severity: Severity, _ turn: inout Turn) {
         guard open[template.key] == nil else { return }
+        keepContext(of: template.key.device, &turn)
         let id = FaultTransition.identity(
             device: template.key.device, rule: template.key.rule, epoch: epoch, openingSequence: turn.nextSequence,
             sha1: sha1)
@@ -262,8 +340,9 @@ public struct Pipeline: Sendable {
 
     // MARK: - State
 
-    private mutating func finish(_ turn: Turn) -> PipelineOutput {
+    private mutating func finish(_ turn: Turn, isFinal: Bool = false) -> PipelineOutput {
         var output = turn.output
+        output.signalRows = signals.rowsToKeep(at: turn.now.forSignals, isFinal: isFinal)
         guard isOpenChanged || evaluator.revision != keptRevision else { return output }
         isOpenChanged = false
         keptRevision = evaluator.revision

@@ -1,4 +1,5 @@
 public import Primitives
+public import Signals
 public import SouthboundAPI
 public import Telemetry
 
@@ -24,6 +25,8 @@ public struct PipelineOutput: Sendable, Equatable {
     public internal(set) var actuations: [RuleAction] = []
     /// To be kept in the transaction that keeps the records; `nil` when the bytes kept before are still right.
     public internal(set) var state: [UInt8]?
+    /// State of signals, for the same transaction: each row in place of the earlier one of that key.
+    public internal(set) var signalRows: [SignalRow] = []
     /// For the log.
     public internal(set) var notices: [PipelineNotice] = []
 
@@ -40,6 +43,8 @@ public enum PipelineNotice: Sendable, Equatable, CustomStringConvertible {
     case faultsFull(device: DeviceID)
     /// The kept state cannot be read: rules start fresh, and faults that were open may be raised again.
     case stateUnreadable
+    /// About one signal.
+    case signal(SignalNotice)
 
     public var description: String {
         switch self {
@@ -50,8 +55,13 @@ public enum PipelineNotice: Sendable, Equatable, CustomStringConvertible {
                 + "devices in the rules"
         case .faultsFull(let device):
             "\(device) does not answer, and no fault was raised: too many devices do not answer already"
+        case .signal(let notice): notice.description
         case .stateUnreadable:
             "the kept state of the rules cannot be read; rules start fresh, and open faults may be raised again"
         }
     }
+}
+
+extension PipelineTime {
+    var forSignals: SignalTime { SignalTime(monotonic: monotonic, wall: wall, clock: clock) }
 }

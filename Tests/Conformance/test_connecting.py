@@ -104,6 +104,7 @@ def resigned(resource, key, order="sr sig se"):
 @pytest.mark.parametrize("form, order", [
     ("localhost%2Fdevices%2F{}", "sr sig se"), ("localhost%2fdevices%2f{}", "se sr sig"), ("localhost/devices/{}", "sig se sr"),
     ("LOCALHOST/devices/{}", "sr sig se"), ("localhost%3A443%2Fdevices%2F{}", "sr sig se"), ("localhost/devices", "sr sig se"),
+    ("localhost", "sr sig se"), ("https://localhost/devices/{}", "sr sig se"),
 ])
 def test_a_token_is_signed_over_its_resource_as_it_was_sent_in_any_order_of_fields(hub, name, form, order):
     key = parts(hub.stage.device_string(name, data=hub.process.data))["SharedAccessKey"]

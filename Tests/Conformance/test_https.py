@@ -87,6 +87,26 @@ def test_an_error_has_its_code_in_a_header_and_its_code_text_and_tracking_id_in_
     assert told["ExceptionMessage"].startswith("Tracking ID:") and "-TimeStamp:" in told["ExceptionMessage"]
 
 
+@claims(ERRORS, "REST: Modules - Create Or Update Identity")
+def test_what_exists_already_is_answered_409_and_what_has_changed_since_412(hub, name, module):
+    path = f"/devices/{name}/modules/m"
+    status, headers, _ = hub.rest("PUT", path, {"deviceId": name, "moduleId": "m"})
+    assert (status, headers["iothub-errorcode"]) == (409, "ModuleAlreadyExistsOnDevice")
+    for path in (path, f"/devices/{name}"):
+        body = json.loads(hub.rest("GET", path)[2])
+        assert hub.rest("PUT", path, body, **{"If-Match": f'"{body["etag"]}"'})[0] == 200
+        status, headers, _ = hub.rest("PUT", path, body, **{"If-Match": '"AAAAAAAAAAA="'})
+        assert (status, headers["iothub-errorcode"]) == (412, "PreconditionFailed")
+
+
+@claims("REST: Devices - Get Identity")
+def test_a_device_that_was_never_there_is_disconnected_since_the_year_1(hub, name):
+    device = json.loads(hub.rest("GET", f"/devices/{name}")[2])
+    assert (device["connectionState"], device["status"], device["cloudToDeviceMessageCount"]) == ("Disconnected", "enabled", 0)
+    assert device["lastActivityTime"] == device["connectionStateUpdatedTime"] == "0001-01-01T00:00:00Z"
+    assert device["generationId"] and device["etag"]
+
+
 @claims(ERRORS)
 @pytest.mark.parametrize("token", [None, "nonsense", "SharedAccessSignature sr=localhost&sig=AAAA&se=1&skn=iothubowner"])
 def test_whoever_may_not_is_answered_401_and_not_told_why(hub, name, token):

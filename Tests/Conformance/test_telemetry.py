@@ -2,11 +2,13 @@
 
 import json
 import struct
+import time
 
 import pytest
 
 from claims import claims
-from clients import PUBACK, packet, text
+from clients import PUBACK, RawDevice, packet, text
+from sas import parts, sign
 from stage import wait_until
 
 SENDING = "Learn: Communicate with an IoT hub using the MQTT protocol – Sending device-to-cloud messages"
@@ -70,6 +72,17 @@ def test_every_event_says_who_sent_it_how_that_was_proven_and_when_it_was_enqueu
     assert annotations["iothub-connection-auth-generation-id"] == generation
     assert annotations["iothub-enqueuedtime"] == event["enqueuedTime"]
     assert annotations["iothub-message-source"] == "Telemetry"
+    device.close()
+
+
+@claims("Learn: Create and read IoT Hub messages – Anti-spoofing properties")
+def test_an_event_of_whoever_came_with_a_policys_key_says_so(hub, name):
+    string = hub.says("connection-string", "--policy", "device")
+    token = sign(f"localhost/devices/{name}", parts(string)["SharedAccessKey"], int(time.time()) + 600, "device")
+    device = RawDevice(hub.process, name, token)
+    device.acknowledged(device.publish({}))
+    event, = events(hub, name)
+    assert json.loads(event["annotations"]["iothub-connection-auth-method"])["scope"] == "hub"
     device.close()
 
 

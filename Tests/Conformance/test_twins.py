@@ -70,6 +70,13 @@ def test_a_request_for_the_twin_is_answered_without_a_subscription_to_answers(hu
     device.close()
 
 
+@claims(READING)
+@pytest.mark.parametrize("rid", ["1", "d0af-2d1c", "a%20b", "ü", "x" * 200, "0=1"])
+def test_the_id_of_a_request_comes_back_as_it_was(device, rid):
+    device.acknowledged(device.publish(b"", topic=f"$iothub/twin/GET/?$rid={rid}"))
+    assert device.message()[0] == f"$iothub/twin/res/200/?$rid={rid}"
+
+
 @claims(REPORTING)
 def test_a_report_is_answered_204_without_body_and_with_the_version_that_rises_by_one(device):
     assert [report(device, {"n": number}) for number in range(3)] == [(204, f"&$version={version}", None) for version in (2, 3, 4)]

@@ -429,14 +429,26 @@ def test_whoever_has_said_no_name_is_refused_with_a_reason_in_the_log(stage, nam
     wait_line(hub.process, headline, reason, "127.0.0.1")
 
 
+def test_nobody_writes_a_line_of_his_own_into_the_log(hub):
+    for place, sneaky in enumerate(("x\n2026-01-01T00:00:00+0000 info hub: all is well", "\x1b[2Jcleared", "a\u2028b\rc")):
+        name = f"forger-{place}-{sneaky}"
+        assert knock(hub, name).code == NOT_AUTHORISED
+        line = hub.log("a device was refused", f"forger-{place}-")
+        assert "\x1b" not in line and "\u2028" not in line and "\ufffd" in line
+    assert hub.call("PUT", "/devices/forged/messages/a%0Ab", None)[0] == 400
+    hub.log("is nothing this hub does", "a\ufffdb")
+    assert not any(line.startswith("2026-01-01") for line in hub.process.log_path.read_text().splitlines())
+
+
 def test_strangers_cannot_push_out_what_a_device_itself_did(hub):
     hub.create("besieged")
     hub.connect("besieged").send(b"\xe0\x00")
     hub.told("besieged", "disconnected", "the device disconnected")
     for number in range(60):
-        knock(hub, "besieged", f"nonsense {number % 2}").close()
+        # Ever another reason, or it would be one entry with a count.
+        knock(hub, "besieged", "nonsense" if number % 2 else None).close()
     events = hub.device_events("besieged")
-    assert len([event for event in events if not event["proven"]]) <= 16
+    assert len([event for event in events if not event["proven"]]) == 16
     assert any(event["kind"] == "disconnected" for event in events)
     line = next(line for line in hub.says("device", "events", "besieged").splitlines() if "refused" in line)
     assert "refused from 127.0.0.1, who did not prove who it is" in line

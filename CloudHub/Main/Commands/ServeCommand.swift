@@ -50,11 +50,7 @@ struct ServeCommand: AsyncParsableCommand {
             }
         #endif
         let settings = try ServeSettings.read(self)
-        LoggingSystem.bootstrap { label in
-            var handler = StreamLogHandler.standardError(label: label)
-            handler.logLevel = settings.logLevel
-            return handler
-        }
+        LoggingSystem.bootstrap { OneLineLog(label: $0, level: settings.logLevel) }
         try settings.directory.create()
         guard let lock = try settings.directory.tryLock() else {
             throw CommandFailure.failed(

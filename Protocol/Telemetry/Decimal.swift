@@ -1,5 +1,5 @@
-/// An exact decimal number, `digits × 10^exponent`: what register scaling needs, so that raw 2304 × 0.1 reads 230.4 and
-/// not 230.39999999999998.
+/// An exact decimal number, `digits × 10^exponent`: what scaling needs, so that raw 2304 × 0.1 reads 230.4 and not
+/// 230.39999999999998.
 ///
 /// 38 digits of room; what does not fit makes the operations answer `nil`, and the caller falls back to a Double.
 public struct Decimal: Sendable, Hashable, CustomStringConvertible {
@@ -50,20 +50,54 @@ public struct Decimal: Sendable, Hashable, CustomStringConvertible {
 
     public var isZero: Bool { digits == 0 }
 
+    public var negated: Decimal { Decimal(digits: -digits, exponent: exponent) }
+
     /// `nil` when the product needs more than 38 digits.
-    func times(_ other: Decimal) -> Decimal? {
+    public func times(_ other: Decimal) -> Decimal? {
         let (product, overflow) = digits.multipliedReportingOverflow(by: other.digits)
         return overflow ? nil : Decimal(digits: product, exponent: exponent + other.exponent)
     }
 
     /// `nil` when the sum needs more than 38 digits.
-    func plus(_ other: Decimal) -> Decimal? {
+    public func plus(_ other: Decimal) -> Decimal? {
         if other.isZero { return self }
         if isZero { return other }
         let low = min(exponent, other.exponent)
         guard let left = shifted(to: low), let right = other.shifted(to: low) else { return nil }
         let (sum, overflow) = left.addingReportingOverflow(right)
         return overflow ? nil : Decimal(digits: sum, exponent: low)
+    }
+
+    /// The quotient: exact where it ends, else rounded to `digitsMax` digits (1 … 18), half away from zero. `nil` when the
+    /// divisor is zero or the work needs more than 38 digits.
+    public func divided(by other: Decimal, digitsMax: Int = 15) -> Decimal? {
+        guard !other.isZero else { return nil }
+        if isZero { return .zero }
+        var numerator = digits.magnitude
+        var places = 0
+        let divisor = other.digits.magnitude
+        var least: UInt128 = 1
+        for _ in 0..<digitsMax { least *= 10 }
+        // As many digits as are wanted, and one more to round by.
+        while numerator % divisor != 0, numerator / divisor < least {
+            let (next, overflow) = numerator.multipliedReportingOverflow(by: 10)
+            guard !overflow else { return nil }
+            numerator = next
+            places += 1
+        }
+        var quotient = numerator / divisor
+        if numerator % divisor != 0 {
+            while quotient >= least {
+                // Only the last digit that goes decides; those before it were cut off behind it.
+                let roundsUp = quotient < least * 10 && quotient % 10 >= 5
+                quotient = quotient / 10 + (roundsUp ? 1 : 0)
+                places -= 1
+                if roundsUp { break }
+            }
+        }
+        guard let magnitude = Int128(exactly: quotient) else { return nil }
+        let isNegative = (digits < 0) != (other.digits < 0)
+        return Decimal(digits: isNegative ? -magnitude : magnitude, exponent: exponent - other.exponent - places)
     }
 
     private func shifted(to lower: Int) -> Int128? {

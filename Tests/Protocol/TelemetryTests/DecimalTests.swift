@@ -1,6 +1,6 @@
 import Testing
 
-@testable import ModbusDriver
+@testable import Telemetry
 
 @Suite struct DecimalTests {
     static let texts: [(text: String, canonical: String?)] = [
@@ -30,5 +30,22 @@ import Testing
         let right = try #require(right)
         #expect(left.times(right)?.description == product)
         #expect(left.plus(right)?.description == sum)
+    }
+
+    @Test(
+        arguments: [
+            ("10", "4", "2.5"), ("1", "3", "0.333333333333333"), ("2", "3", "0.666666666666667"),
+            ("-2", "3", "-0.666666666666667"),
+            ("1", "-8", "-0.125"), ("0", "7", "0"), ("1", "0", nil), ("98.6", "9", "10.9555555555556"),
+            ("123456789012345678", "7", "17636684144620800"), ("0.1", "0.3", "0.333333333333333"),
+            ("1e-20", "3", "3.33333333333333e-21"),
+            ("999999999999999", "1000000000000001", "0.999999999999998"),
+        ] as [(String, String, String?)])
+    func aQuotientIsExactOrRoundedTo15Digits(_ dividend: String, _ divisor: String, _ quotient: String?) throws {
+        let left = try #require(Decimal(dividend))
+        let right = try #require(Decimal(divisor))
+        #expect(
+            left.divided(by: right) == quotient.flatMap { Decimal($0) }
+                || left.divided(by: right)?.description == quotient.flatMap { Decimal($0)?.description })
     }
 }

@@ -1,0 +1,15 @@
+public import Outbox
+
+extension OutboxInspection {
+    /// What was kept last under a key, also while an agent runs on the file; `nil` when there is nothing.
+    ///
+    /// - Throws: `.cannotOpen`, `.damaged`, `.busy`.
+    public static func kept(_ key: String, path: String) throws(OutboxError) -> [UInt8]? {
+        let connection = try SQLiteConnection(path: path, isReadOnly: true)
+        var bytes: [UInt8]?
+        try connection.run("SELECT bytes FROM kept WHERE key = ?", [.text(key)], doing: "read kept state") {
+            bytes = $0.blob(0)
+        }
+        return bytes
+    }
+}
