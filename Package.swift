@@ -161,11 +161,13 @@ let package = Package(
         room(
             "Ingest", "CloudHub/Ingest",
             ["Primitives", "JSON", "Telemetry", "Compression", "HubContract", "EventLog", "Registry", nioCore, logging]),
+        // From swift-nio-ssl its BoringSSL, which is no product of its own; a decision note says why.
+        room("HubTLS", "CloudHub/HubTLS", [nioCore, nioTLS, nioSSL]),
         room(
             "Listeners", "CloudHub/Listeners",
             [
-                "Primitives", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
-                "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioTLS, nioSSL, crypto, logging,
+                "Primitives", "HubTLS", "MQTTCodec", "MQTTSession", "HubContract", "Telemetry", "Registry", "Sessions",
+                "EventLog", "Ingest", "Throttles", "Journal", nioCore, nioPosix, nioTLS, crypto, logging,
             ]),
         room(
             "WebListener", "CloudHub/WebListener",
@@ -225,13 +227,13 @@ let package = Package(
             "cloud-hub", "CloudHub/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
-                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "Listeners",
-                "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener", "ServiceDesk",
+                "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "HubTLS",
+                "Listeners", "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener",
+                "ServiceDesk",
                 "ServiceAPI",
                 "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
                 nioCore,
                 nioPosix,
-                nioSSL,
                 hummingbird, httpClient, unixSignals, logging,
                 argumentParser,
             ]),
@@ -340,16 +342,19 @@ let package = Package(
         room(
             "HubHarness", "Tests/Support/HubHarness",
             [
-                "Primitives", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles", "Journal",
-                "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
+                "Primitives", "HubTLS", "HubContract", "EventLog", "Sessions", "Ingest", "Listeners", "Throttles",
+                "Journal", "SQLiteHubStore", nioCore, nioPosix, nioSSL, crypto, logging,
             ]),
         tests(
             "EventLog", "Tests/CloudHub/EventLogTests",
             ["EventLog", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives", nioCore, logging]),
         tests(
+            "HubTLS", "Tests/CloudHub/HubTLSTests", ["HubTLS", "Primitives", nioCore, nioEmbedded, nioTLS, nioSSL]),
+        tests(
             "Listeners", "Tests/CloudHub/ListenersTests",
             [
-                "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore", "EventLog",
+                "HubTLS", "Listeners", "Throttles", "Journal", "HubHarness", "HubTestSupport", "SQLiteHubStore",
+                "EventLog",
                 "Ingest", "Sessions",
                 "HubContract", "Telemetry", "MQTTCodec", "Primitives", nioCore, nioPosix, nioSSL, logging,
             ]),

@@ -5,7 +5,7 @@ import S3Store
 /// Bytes of a blob in their order, read as they are asked for, as often as somebody begins anew.
 struct BlobBytes: AsyncSequence, Sendable {
     /// Bytes at a time.
-    private static let chunkBytes: Int64 = 256 << 10
+    private static let chunkBytes: Int64 = 64 << 10
 
     enum Piece: Sendable {
         case file(UniqueID, Range<Int64>)

@@ -52,7 +52,16 @@ extension BlobEndpoint {
         _ chunks: some AsyncSequence<ByteBuffer, any Error> & Sendable, _ length: Int
     ) -> ResponseBody {
         ResponseBody(contentLength: length) { writer in
-            for try await chunk in chunks { try await writer.write(chunk) }
+            var rest = length
+            for try await chunk in chunks {
+                rest -= chunk.readableBytes
+                guard rest >= 0 else { break }
+                try await writer.write(chunk)
+            }
+            // The peer knows by the broken connection that this is not what it was promised.
+            guard rest == 0 else {
+                throw BlobError(.internalError, "the bytes of a file are not those that were stored")
+            }
             try await writer.finish(nil)
         }
     }

@@ -1,39 +1,34 @@
 import Crypto
-public import NIOCore
-import NIOSSL
 import Primitives
 
-/// The certificates that a client sent, from the handshake on. Never leaves its event loop.
+/// The certificates that a client sent in its handshake. Never leaves its event loop.
 public final class ClientChain {
-    /// The client's own, until the handshake is done: then the channel knows it.
-    private var leaf: NIOSSLCertificate?
-    var above: [NIOSSLCertificate] = []
+    /// In DER, its own first; empty when it sent none.
+    private var certificates: [[UInt8]] = []
+    private var isProven = false
 
     public init() {}
 
-    func sent(_ certificates: [NIOSSLCertificate]) {
-        leaf = certificates.first
-        above = Array(certificates.dropFirst())
+    /// - Parameter isProven: the handshake is done, so the client has the key of its certificate.
+    func sent(_ certificates: [[UInt8]], isProven: Bool) {
+        self.certificates = certificates
+        self.isProven = isProven
+    }
+
+    /// What the client showed and proved; `nil` when it showed nothing.
+    public var shown: ShownCertificate? {
+        isProven && !certificates.isEmpty ? ShownCertificate(chain: certificates) : nil
     }
 
     /// The client's own certificate in DER, if the handshake failed after it came. Nothing of it is proven.
     func takeUnproven() -> [UInt8]? {
-        defer { leaf = nil }
-        return try? leaf?.toDERBytes()
+        guard !isProven else { return nil }
+        defer { forget() }
+        return certificates.first
     }
 
     /// Nobody will ask any more.
-    func forget() {
-        leaf = nil
-        above = []
-    }
-
-    /// What the client of the channel showed; `nil` when it showed nothing. Call it on the channel's loop.
-    public func shown(by channel: any Channel) -> ShownCertificate? {
-        let leaf = try? channel.pipeline.syncOperations.nioSSL_peerCertificate()
-        guard let bytes = try? leaf?.toDERBytes() else { return nil }
-        return ShownCertificate(chain: [bytes] + above.compactMap { try? $0.toDERBytes() })
-    }
+    func forget() { certificates = [] }
 }
 
 /// A client certificate: the handshake proved that the client has its key, and nothing else of it is checked.

@@ -1,5 +1,5 @@
+public import HubTLS
 public import NIOCore
-public import NIOSSL
 import Primitives
 
 /// Lets connections through to TLS: all are accepted at once, and a bounded number is in a handshake at a time. One for
@@ -7,7 +7,7 @@ import Primitives
 public final class HandshakeAdmission: Sendable {
     /// What a port does with a connection. Each is called on the connection's loop, at most once.
     public struct Visit {
-        let makeTLS: () -> NIOSSLServerHandler
+        let makeTLS: (TLSWire) throws -> TLSHandler
         let opened: (any Channel) throws -> Void
         let failed: (any Error, SocketAddress?) -> Void
 
@@ -16,7 +16,7 @@ public final class HandshakeAdmission: Sendable {
         ///   - opened: the handshake is done: adds what comes behind TLS, and sees the event of it go by.
         ///   - failed: a handshake, or a connection before it, has come to nothing; says so in the log.
         public init(
-            makeTLS: @escaping () -> NIOSSLServerHandler, opened: @escaping (any Channel) throws -> Void,
+            makeTLS: @escaping (TLSWire) throws -> TLSHandler, opened: @escaping (any Channel) throws -> Void,
             failed: @escaping (any Error, SocketAddress?) -> Void
         ) {
             self.makeTLS = makeTLS

@@ -1,5 +1,5 @@
+import HubTLS
 import NIOCore
-import NIOSSL
 import NIOTLS
 
 /// What a connection's pipeline is before TLS: holds the first bytes, reads no more until the handshake's turn, watches
@@ -71,9 +71,9 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
         state = .begun
         let operations = context.pipeline.syncOperations
         do {
-            try operations.addHandler(makeTLS(), position: .before(self))
+            try operations.addHandler(makeTLS(loop.wire), position: .before(self))
         } catch {
-            context.close(promise: nil)  // the channel is being torn down
+            context.close(promise: nil)  // the channel is being torn down, or there is no memory
             return
         }
         operations.fireChannelRead(NIOAny(hello))
@@ -92,7 +92,7 @@ final class HandshakeDoor: ChannelDuplexHandler, RemovableChannelHandler {
         let context = context
         end(isDone: false)
         // Not through TLS, which would wait for an answer to its farewell.
-        let tls = try? context?.pipeline.syncOperations.context(handlerType: NIOSSLServerHandler.self)
+        let tls = try? context?.pipeline.syncOperations.context(handlerType: TLSHandler.self)
         (tls ?? context)?.close(promise: nil)
     }
 

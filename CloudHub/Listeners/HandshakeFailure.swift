@@ -1,18 +1,12 @@
-import NIOSSL
+import HubTLS
 
 /// Why a TLS handshake failed, in words for the operator.
 public enum HandshakeFailure {
     /// What is wrong and what to do; `nil` when the peer just went away, or the error is none of a handshake.
     public static func sentence(_ error: any Error, on port: ServerTLS.Port) -> String? {
         if let refusal = error as? HandshakeRefusal { return refusal.sentence }
-        guard let error = error as? NIOSSLError, case .handshakeFailed(let detail) = error else { return nil }
-        return reasonName("\(detail)").map { sentence(reasonName: $0, on: port) }
-    }
-
-    /// BoringSSL's own name of the first reason: its texts read "…:OPENSSL_internal:NAME at file:line".
-    private static func reasonName(_ text: String) -> String? {
-        guard let mark = text.firstRange(of: "OPENSSL_internal:") else { return nil }
-        return String(text[mark.upperBound...].prefix { $0.isLetter || $0.isNumber || $0 == "_" })
+        guard case .handshakeFailed(let name)? = error as? TLSError else { return nil }
+        return sentence(reasonName: name, on: port)
     }
 
     static func sentence(reasonName name: String, on port: ServerTLS.Port) -> String {

@@ -1,8 +1,11 @@
+import HubTLS
 import NIOCore
 import Primitives
 
 /// The waiting room of one event loop: does what its queue decides. Never leaves the loop.
 final class HandshakeLoop {
+    /// For the TLS of every connection of the loop.
+    let wire = TLSWire()
     private let eventLoop: any EventLoop
     private let ledger: HandshakeLedger
     /// Handshakes begun in one turn, each some tenths of a millisecond: the loop's other connections are heard in between.

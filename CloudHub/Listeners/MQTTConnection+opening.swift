@@ -77,7 +77,7 @@ extension MQTTConnection {
                     + "'\(userName.identity)'; make both the same")
         }
         defer { clientChain.forget() }
-        guard connect.password == nil, let shown = context.flatMap({ clientChain.shown(by: $0.channel) }) else {
+        guard connect.password == nil, let shown = clientChain.shown else {
             return ConnectRequest(userName: userName, password: connect.password)
         }
         return ConnectRequest(

@@ -4,7 +4,6 @@ import Ingest
 import MQTTCodec
 import MQTTSession
 import NIOCore
-import NIOSSL
 import Primitives
 import Sessions
 import Throttles

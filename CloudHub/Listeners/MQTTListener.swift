@@ -53,7 +53,7 @@ public final class MQTTListener: Sendable {
         return try await port.start { [tls, connections, admission] channel in
             let chain = ClientChain()
             let visit = HandshakeAdmission.Visit(
-                makeTLS: { tls.makeHandler(for: .mqtt, chain) },
+                makeTLS: { try tls.makeHandler(for: .mqtt, chain, wire: $0) },
                 opened: { try connections.add(to: $0, chain) },
                 failed: { connections.handshakeFailed($0, chain, from: $1) })
             try admission.admit(channel, visit)

@@ -1,5 +1,4 @@
-import NIOCore
-public import NIOSSL
+public import HubTLS
 import Synchronization
 
 /// The server's side of TLS: certificate and key, which can be replaced while connections are open.
@@ -20,55 +19,36 @@ public final class ServerTLS: Sendable {
     }
 
     private struct Contexts {
-        let mqtt: NIOSSLContext
-        let web: NIOSSLContext
+        let mqtt: TLSServerContext
+        let web: TLSServerContext
     }
 
     private let current: Mutex<Contexts>
 
-    /// - Parameter chain: the server's certificate first, then what leads to its CA.
-    /// - Throws: what NIOSSL says of a key that does not fit.
-    public init(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
-        current = Mutex(try Self.contexts(chain, privateKey))
+    /// - Throws: what is wrong with the certificate, or with a key that does not fit.
+    public init(_ identity: TLSIdentity) throws {
+        current = Mutex(try Self.contexts(identity))
     }
 
     /// New connections use it from now on; open ones keep what they have.
-    public func replace(chain: [NIOSSLCertificate], privateKey: NIOSSLPrivateKey) throws {
-        let contexts = try Self.contexts(chain, privateKey)
+    public func replace(_ identity: TLSIdentity) throws {
+        let contexts = try Self.contexts(identity)
         current.withLock { $0 = contexts }
     }
 
     /// What a new connection begins with.
     ///
-    /// - Parameter chain: takes what the client sends besides its own certificate.
-    public func makeHandler(for port: Port, _ chain: ClientChain) -> NIOSSLServerHandler {
-        let contexts = current.withLock { $0 }
-        let context = port == .mqtt ? contexts.mqtt : contexts.web
-        // What the handshake needed is given back; an acknowledgement needs a hundred bytes.
-        var configuration = NIOSSLHandler.Configuration()
-        configuration.maximumPreservedOutboundBufferCapacity = 512
-        return NIOSSLServerHandler(
-            context: context,
-            customVerificationCallback: { certificates, promise in
-                chain.sent(certificates)
-                promise.succeed(.certificateVerified)
-            },
-            configuration: configuration)
+    /// - Parameters:
+    ///   - chain: takes what the client sends.
+    ///   - wire: the one of the connection's loop.
+    public func makeHandler(for port: Port, _ chain: ClientChain, wire: TLSWire) throws -> TLSHandler {
+        let context = current.withLock { port == .mqtt ? $0.mqtt : $0.web }
+        return try TLSHandler(context, wire: wire) { chain.sent($0, isProven: $1) }
     }
 
-    private static func contexts(_ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey) throws -> Contexts {
-        Contexts(mqtt: try context(chain, key, .mqtt), web: try context(chain, key, .web))
-    }
-
-    private static func context(
-        _ chain: [NIOSSLCertificate], _ key: NIOSSLPrivateKey, _ port: Port
-    ) throws -> NIOSSLContext {
-        var configuration = TLSConfiguration.makeServerConfiguration(
-            certificateChain: chain.map { .certificate($0) }, privateKey: .privateKey(key))
-        configuration.minimumTLSVersion = .tlsv12
-        configuration.certificateVerification = .optionalVerification
-        configuration.trustRoots = .certificates([])
-        configuration.applicationProtocols = port.protocols
-        return try NIOSSLContext(configuration: configuration)
+    private static func contexts(_ identity: TLSIdentity) throws -> Contexts {
+        Contexts(
+            mqtt: try TLSServerContext(identity, protocols: Port.mqtt.protocols),
+            web: try TLSServerContext(identity, protocols: Port.web.protocols))
     }
 }

@@ -1,9 +1,9 @@
 import Certificates
 import HubClock
+import HubTLS
 import Listeners
 import Logging
 import NIOCore
-import NIOSSL
 import Primitives
 import Synchronization
 
@@ -15,8 +15,7 @@ final class HubCertificates: Sendable {
 
     private struct Loaded: Sendable {
         let certificate: ServerCertificate
-        let chain: [NIOSSLCertificate]
-        let key: NIOSSLPrivateKey
+        let identity: TLSIdentity
     }
 
     private let folder: String
@@ -41,7 +40,7 @@ final class HubCertificates: Sendable {
     /// For the listeners, which share it.
     func serverTLS() throws -> ServerTLS {
         let loaded = current.withLock { $0 }
-        let made = try ServerTLS(chain: loaded.chain, privateKey: loaded.key)
+        let made = try ServerTLS(loaded.identity)
         tls.withLock { $0 = made }
         return made
     }
@@ -63,8 +62,8 @@ final class HubCertificates: Sendable {
             do {
                 let fresh = try Self.load(folder, hostname)
                 let old = current.withLock { $0 }
-                guard fresh.chain != old.chain else { return tell(fresh.certificate) }
-                try tls.withLock { try $0?.replace(chain: fresh.chain, privateKey: fresh.key) }
+                guard fresh.identity.certificates != old.identity.certificates else { return tell(fresh.certificate) }
+                try tls.withLock { try $0?.replace(fresh.identity) }
                 current.withLock { $0 = fresh }
                 tell(fresh.certificate)
                 logger.info(
@@ -89,8 +88,8 @@ final class HubCertificates: Sendable {
     private static func load(_ folder: String, _ hostname: String) throws -> Loaded {
         let certificate = try ServerCertificate.ensure(directory: folder, hostname: hostname, now: SystemTime.wall())
         return Loaded(
-            certificate: certificate, chain: try NIOSSLCertificate.fromPEMFile(certificate.certificatePath),
-            key: try NIOSSLPrivateKey(file: certificate.keyPath, format: .pem))
+            certificate: certificate,
+            identity: try TLSIdentity(certificatePath: certificate.certificatePath, keyPath: certificate.keyPath))
     }
 
     private func tell(_ certificate: ServerCertificate) {

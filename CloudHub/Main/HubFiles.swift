@@ -87,7 +87,7 @@ struct HubFiles: Sendable {
             }
             configuration.tlsConfiguration = tls
         }
-        return HTTPClient(eventLoopGroupProvider: .shared(group), configuration: configuration)
+        return HTTPClient(eventLoopGroupProvider: .shared(group.any()), configuration: configuration)
     }
 
     /// A bucket, and the client that it is reached by.

@@ -23,6 +23,31 @@ public struct S3Body<Chunks: AsyncSequence & Sendable>: Sendable where Chunks.El
     }
 }
 
+/// Chunks that come no faster than they are sent: the client takes them as long as its connection has not said that it has
+/// enough, and the connection says so only when its event loop comes to the chunks before.
+struct PacedChunks<Chunks: AsyncSequence & Sendable>: AsyncSequence, Sendable where Chunks.Element == ByteBuffer {
+    private let chunks: Chunks
+    private let loop: any EventLoop
+
+    init(_ chunks: Chunks, _ loop: any EventLoop) {
+        self.chunks = chunks
+        self.loop = loop
+    }
+
+    struct AsyncIterator: AsyncIteratorProtocol {
+        var inner: Chunks.AsyncIterator
+        let loop: any EventLoop
+
+        mutating func next() async throws -> ByteBuffer? {
+            let chunk = try await inner.next()
+            try await loop.submit {}.get()
+            return chunk
+        }
+    }
+
+    func makeAsyncIterator() -> AsyncIterator { AsyncIterator(inner: chunks.makeAsyncIterator(), loop: loop) }
+}
+
 /// A body that is in memory.
 public struct S3Chunk: AsyncSequence, Sendable {
     let bytes: ByteBuffer

@@ -21,14 +21,12 @@ public final class S3Bucket: Sendable {
 
     /// The parts of one multipart upload.
     public static let partsMax = 10_000
-    /// Every part but the last has at least as much. Unit: bytes.
-    public static let partBytesMin: Int64 = 5 << 20
-    /// One part, or one object that is put at once. Unit: bytes.
-    public static let partBytesMax: Int64 = 5 << 30
 
     public let location: S3Location
     private let signature: SignatureV4
     private let http: HTTPClient
+    /// That of all connections: bodies are read no faster than it sends them.
+    private let loop: any EventLoop
     private let limits: Limits
     private let clock: @Sendable () -> WallInstant
     private let logger: Logger
@@ -46,7 +44,7 @@ public final class S3Bucket: Sendable {
     }
 
     /// - Parameters:
-    ///   - http: made with `httpConfiguration`.
+    ///   - http: made with `httpConfiguration`, and on one event loop.
     ///   - clock: stands in the signatures.
     public init(
         _ location: S3Location, key: S3Key, http: HTTPClient, limits: Limits = Limits(),
@@ -55,6 +53,7 @@ public final class S3Bucket: Sendable {
         self.location = location
         signature = SignatureV4(id: key.id, secret: key.secret, region: location.region)
         self.http = http
+        loop = http.eventLoopGroup.any()
         self.limits = limits
         self.clock = clock
         logger = Logger(label: "s3")
@@ -80,7 +79,12 @@ public final class S3Bucket: Sendable {
         if let range { call.headers["range"] = "bytes=\(range.lowerBound)-\(range.upperBound - 1)" }
         return try await repeated(call) { () async throws(S3Error) in
             let response = try await self.send(call, S3Body.none)
-            guard response.status.code == 200 || response.status.code == 206 else {
+            let status = Int(response.status.code)
+            guard status == (range == nil ? 200 : 206) else {
+                // A whole object in place of a range would be taken for the range.
+                guard status != 200 else {
+                    throw S3Error(.unreadable("a range was answered with 200"), doing: call.doing, which: key)
+                }
                 throw self.error(call, try await self.collected(response, call))
             }
             return S3Content(body: response.body)
@@ -153,8 +157,8 @@ public final class S3Bucket: Sendable {
 
     /// Tries what the hub needs of the store: puts a small object, reads it and deletes it.
     public func check() async throws(S3Error) {
-        var random = SystemRandomNumberGenerator()
-        let key = ".cloud-hub-check-\(UniqueID.random(using: &random))"
+        // One name for all times: with a key that may not delete, no more than one object is left behind.
+        let key = ".cloud-hub-check"
         try await put(key, S3Body(text: "cloud-hub looks whether it may write here"))
         do {
             for try await _ in try await read(key) {}
@@ -227,7 +231,7 @@ public final class S3Bucket: Sendable {
         var request = HTTPClientRequest(url: "\(scheme)://\(location.host)\(unsigned.path)\(query)")
         request.method = call.method
         for (name, value) in signature.signed(unsigned, at: clock()) { request.headers.add(name: name, value: value) }
-        if let chunks = body.chunks { request.body = .stream(chunks, length: .known(body.bytes)) }
+        if let chunks = body.chunks { request.body = .stream(PacedChunks(chunks, loop), length: .known(body.bytes)) }
         let time = limits.answerTimeMax + .seconds(body.bytes >> 15)
         do {
             return try await http.execute(request, timeout: TimeAmount(time))

@@ -60,7 +60,7 @@ final class WebGate: ChannelInboundHandler, RemovableChannelHandler {
 
     private func peer(_ context: ChannelHandlerContext) -> WebPeer {
         WebPeer(
-            address: context.remoteAddress?.ipAddress, certificate: clientChain.shown(by: context.channel))
+            address: context.remoteAddress?.ipAddress, certificate: clientChain.shown)
     }
 
     private func openWebSocket(_ channel: any Channel) throws {

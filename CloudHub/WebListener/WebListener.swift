@@ -89,7 +89,7 @@ public final class WebListener: Sendable {
             return try await port.start { channel in
                 let chain = ClientChain()
                 let visit = HandshakeAdmission.Visit(
-                    makeTLS: { tls.makeHandler(for: .web, chain) },
+                    makeTLS: { try tls.makeHandler(for: .web, chain, wire: $0) },
                     opened: {
                         try $0.pipeline.syncOperations.addHandler(WebGate(shared: shared, clientChain: chain))
                     },

@@ -4,7 +4,7 @@
 
 Proxy, account, container and object server run in this one process on loopback; everything is below FOLDER. The access
 key is `test:tester`, the secret `testing`, the region `us-east-1`; `test:reader` with `reading` may nothing. Buckets can be
-addressed as host names below `localhost`. CLOCK_AHEAD in the environment puts the server's clock forward, in seconds.
+addressed as hosts below `0.1`: `127.0.0.1` is the bucket `127.0`. CLOCK_AHEAD in the environment puts the server's clock forward, in seconds.
 """
 
 import os
@@ -41,7 +41,7 @@ memcache_servers = 127.0.0.1:1
 [filter:s3api]
 use = egg:swift#s3api
 location = us-east-1
-storage_domain = localhost
+storage_domain = 0.1
 dns_compliant_bucket_names = false
 [filter:tempauth]
 use = egg:swift#tempauth

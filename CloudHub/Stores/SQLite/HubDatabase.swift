@@ -4,8 +4,8 @@ import Synchronization
 
 /// One SQLite file of the hub: many readers, one writer with group commit.
 ///
-/// All writes that wait when the writer is free go into one transaction, each in a savepoint of its own, so that one
-/// that fails takes back only itself. The writer commits with `synchronous=FULL` and answers only then: an answer means
+/// All writes that wait when the writer is free go into one transaction, each in a savepoint of its own unless it is a
+/// single statement, so that one that fails takes back only itself. The writer commits with `synchronous=FULL` and answers only then: an answer means
 /// that the write survives a power cut. When the commit fails, every write of its group is answered with that error.
 ///
 /// Thread-safe. Bodies run on the writer's own thread or on the caller's (reads); they must not call back into the
@@ -73,7 +73,24 @@ public final class HubDatabase: Sendable {
         _ body: @escaping @Sendable (Database) throws -> T,
         completion: @escaping @Sendable (Result<T, any Error>) -> Void
     ) {
+        queue(body, isWhole: false, completion)
+    }
+
+    /// As `write` with a completion, for a body whose only change is one statement, its last: SQLite takes back a
+    /// statement that fails, so it needs no savepoint, which would cost as much as the statement.
+    public func writeWhole<T: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> T,
+        completion: @escaping @Sendable (Result<T, any Error>) -> Void
+    ) {
+        queue(body, isWhole: true, completion)
+    }
+
+    private func queue<T: Sendable>(
+        _ body: @escaping @Sendable (Database) throws -> T, isWhole: Bool,
+        _ completion: @escaping @Sendable (Result<T, any Error>) -> Void
+    ) {
         let waiting = WaitingWrite(
+            isWhole: isWhole,
             run: { database in
                 let value = try body(database)
                 return { completion(.success(value)) }
@@ -133,22 +150,26 @@ public final class HubDatabase: Sendable {
         for answer in answers { answer() }
     }
 
-    /// Runs one write in its savepoint and returns its answer for after the commit.
+    /// Runs one write so that it can be taken back alone, and returns its answer for after the commit.
     ///
     /// - Throws: only when the whole transaction is gone: SQLite takes all of it back on a full disk, for instance.
     private func perform(_ write: WaitingWrite, in database: Database) throws -> () -> Void {
         var answer: (() -> Void)?
         do {
-            try database.inSavepoint {
+            if write.isWhole {
                 answer = try write.run(database)
-                return .commit
+            } else {
+                try database.inSavepoint {
+                    answer = try write.run(database)
+                    return .commit
+                }
             }
         } catch {
             guard database.isInsideTransaction else { throw error }
             let failure = HubStoreError.wrapping(error, doing: "write", which: file)
             return { write.fail(failure) }
         }
-        guard let answer else { preconditionFailure("a savepoint that did not throw ran its body") }
+        guard let answer else { preconditionFailure("a write that did not throw has an answer") }
         return answer
     }
 
@@ -189,6 +210,8 @@ public final class HubDatabase: Sendable {
 
 /// A write that has not been committed yet.
 private struct WaitingWrite: Sendable {
+    /// It changes all or nothing by itself.
+    let isWhole: Bool
     /// Makes the changes and returns the answer to give after the commit.
     let run: @Sendable (Database) throws -> () -> Void
     let fail: @Sendable (any Error) -> Void

@@ -25,23 +25,23 @@ public struct SQLiteDeviceStore: DeviceStore {
         decide: @escaping @Sendable (TwinDocument?) throws -> (TwinDocument, T),
         completion: @escaping @Sendable (Result<T, any Error>) -> Void
     ) {
-        database.write(
+        // A patch of a twin is what devices write most: nothing of it is compiled twice.
+        database.writeWhole(
             { database in
                 let (document, answer) = try decide(try Self.twin(of: who, in: database))
-                try database.execute(
+                let statement = try database.cachedStatement(
                     sql: """
                         INSERT INTO twin (device, module, document) VALUES (?, ?, ?)
                         ON CONFLICT (device, module) DO UPDATE SET document = excluded.document
-                        """,
-                    arguments: [who.device.text, who.module ?? "", document.stored().text])
+                        """)
+                try statement.execute(arguments: [who.device.text, who.module ?? "", document.stored().text])
                 return answer
             }, completion: completion)
     }
 
     private static func twin(of who: HubIdentity, in database: Database) throws -> TwinDocument? {
-        let text = try String.fetchOne(
-            database, sql: "SELECT document FROM twin WHERE device = ? AND module = ?",
-            arguments: [who.device.text, who.module ?? ""])
+        let statement = try database.cachedStatement(sql: "SELECT document FROM twin WHERE device = ? AND module = ?")
+        let text = try String.fetchOne(statement, arguments: [who.device.text, who.module ?? ""])
         guard let text else { return nil }
         guard let value = try? JSONValue(parsing: text), let twin = TwinDocument(stored: value) else {
             throw HubStoreError(.damaged, doing: "read the twin of \(who)", which: "hub.sqlite")

@@ -1,4 +1,4 @@
-import NIOSSL
+import HubTLS
 import Testing
 
 @testable import Listeners
@@ -25,7 +25,7 @@ import Testing
     }
 
     @Test func aPeerThatJustGoesAwayIsNothingToWarnOf() {
-        #expect(HandshakeFailure.sentence(NIOSSLError.uncleanShutdown, on: .web) == nil)
-        #expect(HandshakeFailure.sentence(NIOSSLError.handshakeFailed(.zeroReturn), on: .web) == nil)
+        #expect(HandshakeFailure.sentence(TLSError.cutOff, on: .web) == nil)
+        #expect(HandshakeFailure.sentence(TLSError.leftInHandshake, on: .web) == nil)
     }
 }

@@ -48,7 +48,9 @@ import Testing
     }
 
     /// Runs the writes behind one that holds the writer until all of them wait, so that they become one group.
-    private func asOneGroup(_ bodies: [@Sendable (Database) throws -> Void]) async -> [(any Error)?] {
+    private func asOneGroup(
+        _ bodies: [@Sendable (Database) throws -> Void], areWhole: Bool = false
+    ) async -> [(any Error)?] {
         let (answers, answer) = AsyncStream.makeStream(of: (Int, (any Error)?).self)
         let (entered, enter) = AsyncStream.makeStream(of: Void.self)
         let gate = DispatchSemaphore(value: 0)
@@ -59,11 +61,16 @@ import Testing
         database.write(hold) { _ in }
         for await _ in entered.prefix(1) {}
         for (index, body) in bodies.enumerated() {
-            database.write(body) { result in
+            let settled: @Sendable (Result<Void, any Error>) -> Void = { result in
                 switch result {
                 case .success: answer.yield((index, nil))
                 case .failure(let error): answer.yield((index, error))
                 }
+            }
+            if areWhole {
+                database.writeWhole(body, completion: settled)
+            } else {
+                database.write(body, completion: settled)
             }
         }
         gate.signal()
@@ -80,6 +87,19 @@ import Testing
         let failed = errors.compactMap { ($0 as? HubStoreError)?.problem }
         #expect(failed == [.sqlite(code: 1555)])
         #expect(try numbers() == Array(0..<20).filter { $0 != 13 })
+    }
+
+    @Test func aFailingStatementWithoutSavepointSpoilsNoOther() async throws {
+        struct Refused: Error {}
+        let several: @Sendable (Database) throws -> Void = {
+            try $0.execute(sql: "INSERT INTO number VALUES (10), (11), (1)")
+        }
+        let refused: @Sendable (Database) throws -> Void = { _ in throw Refused() }
+        let ones = [1, 1, 2].map { value in { @Sendable (database: Database) in _ = try insert(value)(database) } }
+        let errors = await asOneGroup([ones[0], ones[1], several, refused, ones[2]], areWhole: true)
+        #expect(errors.map { $0 == nil } == [true, false, false, false, true])
+        #expect(errors[3] is HubStoreError || errors[3] is Refused)
+        #expect(try numbers() == [1, 2])
     }
 
     @Test func waitingWritesShareOneCommit() async throws {

@@ -1,13 +1,13 @@
 import EventLog
 import Foundation
 import HubContract
+import HubTLS
 import Ingest
 public import Journal
 public import Listeners
 public import Logging
 import NIOCore
 public import NIOPosix
-import NIOSSL
 public import Primitives
 public import SQLiteHubStore
 public import Sessions
@@ -58,9 +58,9 @@ public final class BareHub: Sendable {
         connected = ConnectedDevices { gateways[$0] }
         authority = HarnessAuthority(key: options.key)
         group = MultiThreadedEventLoopGroup(numberOfThreads: options.threads)
-        let certificate = try NIOSSLCertificate.fromPEMFile(folderTLS + "/localhost-cert.pem")
-        let key = try NIOSSLPrivateKey(file: folderTLS + "/localhost-key.pem", format: .pem)
-        tls = try ServerTLS(chain: certificate, privateKey: key)
+        tls = try ServerTLS(
+            TLSIdentity(
+                certificatePath: folderTLS + "/localhost-cert.pem", keyPath: folderTLS + "/localhost-key.pem"))
         admission = HandshakeAdmission(limits: options.handshakes, group: group)
         journal = DeviceJournal(clock: now) { _ in true }
         let clock: @Sendable () -> MonotonicInstant = {
