@@ -27,9 +27,9 @@ public struct RecordedReadings: Sendable, Equatable {
     /// - Parameter isCSV: JSON lines otherwise.
     public init(text: some StringProtocol, isCSV: Bool) {
         var columns: [String: Int] = [:]
-        for (index, line) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+        for (index, line) in text.split(omittingEmptySubsequences: false, whereSeparator: \.isNewline).enumerated() {
             guard entries.count < Self.countMax else { break }
-            let line = Substring(line.hasSuffix("\r") ? line.dropLast() : line)
+            let line = Substring(line)
             if line.isEmpty { continue }
             if isCSV, columns.isEmpty {
                 for (place, name) in line.split(separator: ",", omittingEmptySubsequences: false).enumerated() {

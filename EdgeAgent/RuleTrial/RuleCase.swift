@@ -43,9 +43,10 @@ public struct RuleCase: Sendable, Equatable {
             let start = table.optional("start", expected: "a time such as \"2026-11-16T07:59:00Z\"") { (text: String) in
                 WallInstant(text)
             }
-            guard let rule, let name else { return nil }
-            let inputs = read(lines, table, rule)
             let checked = expected.compactMap { expectation($0, table) }
+            guard let rule else { return nil }
+            let inputs = read(lines, table, rule)
+            guard let name else { return nil }
             return RuleCase(
                 rule: rule, name: name, inputs: inputs, expected: checked,
                 length: max(until, inputs.last?.at ?? .zero), start: start)
