@@ -165,15 +165,20 @@ final class AgentBench {
             ])
     }
 
-    /// Calls a method of the gateway itself and returns the answer's body.
+    /// Calls a method of the gateway itself and returns the answer's body; asks again until the gateway listens.
     func call(_ name: String, payload: String, status: Int) throws -> String {
-        let rid = "\(UInt32.random(in: 1...UInt32.max))"
-        return try hub.client(
-            "mosquitto_rr",
-            [
-                "-t", HubTopics.methodRequest(name: name, rid: rid), "-e",
-                HubTopics.methodResponse(status: status, rid: rid), "-m", payload, "-W", "10",
-            ])
+        var answer = ""
+        try waitUntil("the gateway answers \(name) with \(status)", seconds: 60) {
+            let rid = "\(UInt32.random(in: 1...UInt32.max))"
+            answer = try hub.client(
+                "mosquitto_rr",
+                [
+                    "-t", HubTopics.methodRequest(name: name, rid: rid), "-e",
+                    HubTopics.methodResponse(status: status, rid: rid), "-m", payload, "-W", "2",
+                ])
+            return !answer.isEmpty
+        }
+        return answer
     }
 
     /// Answers the first request for the twin, as the hub would.
