@@ -46,6 +46,7 @@ agent: setup
 bench: setup tools agent
 	$(SWIFT) build -c release --product cloud-hub
 	$(SWIFT) build -c release --product hub-bench
+	$(SWIFT) build -c release --product outbox-bench
 	$(SWIFT) build -c release --product rule-bench
 	$(SWIFT) build -c release --product signal-bench
 	python3 Tests/Benchmarks/bench.py --programs "$$($(SWIFT) build -c release --show-bin-path)" --agent $(BOARD)/release/edge-agent

@@ -108,7 +108,7 @@ let package = Package(
             "Pipeline", "EdgeAgent/Pipeline",
             ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
-        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Outbox", "CSQLite"]),
+        room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Compression", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
         room("Tunnels", "EdgeAgent/Tunnels", ["Primitives"]),
         room(
@@ -358,6 +358,9 @@ let package = Package(
         .executableTarget(
             name: "hub-bench", path: "Tests/Benchmarks/HubBench",
             linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
+        program(
+            "outbox-bench", "Tests/Benchmarks/OutboxBench",
+            ["Primitives", "Telemetry", "Outbox", "EdgeStore", "Connectivity"]),
         program(
             "bare-hub", "Tests/Benchmarks/BareHub",
             ["HubHarness", "Listeners", "SQLiteHubStore", "Primitives", logging]),

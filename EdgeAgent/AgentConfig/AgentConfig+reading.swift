@@ -12,9 +12,11 @@ extension AgentConfig {
     public init(toml: String) throws(ConfigError) {
         let root = try ConfigSection(toml: toml)
         hub = HubSection.read(root.section("hub"))
-        outbox = Self.readOutbox(root.section("outbox"))
+        let outboxSection = root.section("outbox")
+        outbox = Self.readOutbox(outboxSection)
         let devices = KnownDevices()
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
+        Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         rules = RuleSection.read(root)
         signals = SignalSection.read(root)
@@ -32,7 +34,43 @@ extension AgentConfig {
         var settings = OutboxSettings()
         settings.path = section.text("path", default: settings.path, expected: "the path of a file")
         settings.quota = section.bytes("quota", default: settings.quota, in: .mebibytes(1) ... .gibibytes(1024))
+        settings.commitInterval = section.duration(
+            "commit_interval", default: settings.commitInterval, in: .zero ... .seconds(10))
+        settings.commitBytes = section.bytes(
+            "commit_bytes", default: settings.commitBytes, in: .kibibytes(1) ... .mebibytes(1))
+        settings.replayKeep = section.duration(
+            "replay_keep", default: settings.replayKeep, in: .zero ... .seconds(30 * 86_400))
+        settings.replayQuota = optionalBytes(
+            "replay_quota", section, in: .kibibytes(64)...ByteCount(bytes: settings.quota.bytes / 2))
+        settings.liveShare = section.integer("live_share", default: settings.liveShare, in: 1...80)
+        settings.backfillShare = section.integer("backfill_share", default: settings.backfillShare, in: 1...80)
+        if settings.liveShare + settings.backfillShare > 90 {
+            section.problem(
+                "backfill_share", expected: "expected at most 90 together with live_share; faults need the rest")
+        }
+        settings.cardEndurance = optionalBytes(
+            "card_endurance", section,
+            in: ByteCount(bytes: 1_000_000_000)...ByteCount(bytes: 1_000_000_000_000_000))
         return settings
+    }
+
+    private static func optionalBytes(
+        _ key: String, _ section: ConfigSection, in range: ClosedRange<ByteCount>
+    ) -> ByteCount? {
+        let bounds = "\(range.lowerBound) to \(range.upperBound)"
+        return section.optional(key, expected: "an amount with its unit, such as \"64KiB\" or \"10GB\", from \(bounds)")
+        {
+            text in ByteCount(text).flatMap { range.contains($0) ? $0 : nil }
+        }
+    }
+
+    /// A driver whose delivery waits for its commit does not answer its broker meanwhile.
+    private static func checkCommitInterval(
+        _ outbox: OutboxSettings, _ brokers: [BrokerSettings], _ section: ConfigSection
+    ) {
+        guard let shortest = brokers.map(\.mqtt.keepAlive).min(), outbox.commitInterval > shortest else { return }
+        section.problem(
+            "commit_interval", expected: "expected at most the keep_alive of every [[mqtt]], or the broker hangs up")
     }
 }
 

@@ -79,12 +79,27 @@ public struct HubConnection: Sendable, Equatable {
     }
 }
 
-/// Where readings wait for the hub.
+/// Where readings wait for the hub, how often they are written, and what stays after they have arrived.
 public struct OutboxSettings: Sendable, Equatable {
     /// Default /var/lib/edge-agent/outbox.sqlite.
     public var path = "/var/lib/edge-agent/outbox.sqlite"
     /// Default 512 MiB. Range 1 MiB … 1 TiB.
     public var quota = ByteCount.mebibytes(512)
+    /// At most one commit in this time, but for faults. Default 0 s: as many as there are deliveries to share them.
+    /// Range 0 s … 10 s, and at most the keep-alive of every broker.
+    public var commitInterval = Duration.zero
+    /// From so many waiting bytes on, a commit does not wait for its interval. Default 64 KiB. Range 1 KiB … 1 MiB.
+    public var commitBytes = ByteCount.kibibytes(64)
+    /// How long acknowledged readings are kept for a replay. Default 24 h. Range 0 s … 30 d; 0 s keeps none.
+    public var replayKeep = Duration.seconds(86_400)
+    /// How much of the quota they may take; `nil` for a quarter. Range 64 KiB … half of the quota.
+    public var replayQuota: ByteCount?
+    /// Percent of the bandwidth that live readings get at least, whatever faults there are. Default 30. Range 1 … 80.
+    public var liveShare = 30
+    /// Percent that back-fill gets at least: backlog and replays. Default 20. Range 1 … 80; both together at most 90.
+    public var backfillShare = 20
+    /// Bytes that the flash stands to be written, by its maker's word; `nil` when nobody gave it. Range 1 GB … 1 PB.
+    public var cardEndurance: ByteCount?
 
     public init() {}
 }

@@ -19,9 +19,28 @@ final class FileLock {
             throw OutboxError(.heldByAnother(pid: pid), doing: doing, which: outbox)
         }
         descriptor = opened
-        let text = Array("\(getpid())\n".utf8)
-        // Best effort: on a full disk the lock holds just as well without a number in it.
-        if ftruncate(descriptor, 0) == 0 { _ = pwrite(descriptor, text, text.count, 0) }
+        note("")
+    }
+
+    /// Writes down how its owner is doing, for a look from outside. Best effort: on a full disk the lock holds just as
+    /// well without a word in it. The file has one size always, so that it needs no new block later.
+    func note(_ words: String) {
+        var text = Array("\(getpid())\n\(words)\n".utf8.prefix(Self.bytes))
+        text += [UInt8](repeating: UInt8(ascii: " "), count: Self.bytes - text.count)
+        _ = pwrite(descriptor, text, text.count, 0)
+    }
+
+    private static let bytes = 1024
+
+    /// What the owner noted last; empty when there is nothing, or nobody.
+    static func words(_ path: String) -> String {
+        let opened = open(path, O_RDONLY | O_CLOEXEC | O_NOFOLLOW)
+        guard opened >= 0 else { return "" }
+        defer { close(opened) }
+        // Whoever gets the lock has no owner to ask.
+        guard flock(opened, LOCK_SH | LOCK_NB) != 0 else { return "" }
+        let lines = String(decoding: SmallFile.read(path, bytesMax: bytes), as: UTF8.self).split(separator: "\n")
+        return lines.count > 1 ? String(lines[1]) : ""
     }
 
     deinit { close(descriptor) }

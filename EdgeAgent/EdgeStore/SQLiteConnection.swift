@@ -47,6 +47,13 @@ final class SQLiteConnection {
         }
     }
 
+    /// The first column of the only row; 0 without one.
+    func number(_ sql: String) throws(OutboxError) -> Int {
+        var number = 0
+        try run(sql, doing: "ask the file about itself") { number = $0.int(0) }
+        return number
+    }
+
     /// Runs one statement until its end or until `row` says `false`.
     func scan(
         _ sql: String, _ values: [SQLiteValue] = [], doing: String, row: (SQLiteRow) -> Bool
@@ -104,9 +111,11 @@ final class SQLiteConnection {
         case SQLITE_FULL: .full
         case SQLITE_BUSY, SQLITE_LOCKED: .busy
         // SQLite reports a full disk as FULL for data pages, but as IOERR where it sizes its shared memory.
+        case SQLITE_IOERR where errno == EROFS: .readOnly
         case SQLITE_IOERR: errno == ENOSPC || errno == EDQUOT || code == SQLITE_IOERR_SHMSIZE_CODE ? .full : .diskFailed
         case SQLITE_CORRUPT, SQLITE_NOTADB: .damaged
-        case SQLITE_CANTOPEN, SQLITE_PERM, SQLITE_READONLY, SQLITE_AUTH: .cannotOpen
+        case SQLITE_READONLY: .readOnly
+        case SQLITE_CANTOPEN, SQLITE_PERM, SQLITE_AUTH: errno == EROFS ? .readOnly : .cannotOpen
         case SQLITE_CONSTRAINT: .wrongRecords
         default: .diskFailed
         }

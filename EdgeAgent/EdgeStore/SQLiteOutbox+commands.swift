@@ -20,7 +20,7 @@ extension SQLiteOutbox {
 
     public func receipts(countMax: Int) throws(OutboxError) -> [StoredReceipt] {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            try OutboxStateRow.receipts(contents.connection, countMax: countMax)
+            try OutboxTables.receipts(contents.connection, countMax: countMax)
         }
     }
 
@@ -48,7 +48,7 @@ extension SQLiteOutbox {
 
     public func endedCommands(countMax: Int) throws(OutboxError) -> [EndedCommand] {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            try OutboxStateRow.endedCommands(contents.connection, countMax: countMax)
+            try OutboxTables.endedCommands(contents.connection, countMax: countMax)
         }
     }
 

@@ -10,7 +10,8 @@ public import Telemetry
 public final class SQLiteOutbox: OutboxStore {
     public let epoch: Epoch
     public let path: String
-    private let limits: OutboxLimits
+    let limits: OutboxLimits
+    let clock: OutboxClock
     let contents: Lock<Contents>
 
     struct Contents {
@@ -18,43 +19,67 @@ public final class SQLiteOutbox: OutboxStore {
         /// Held for as long as the connection is open.
         let fileLock: FileLock
         let reserve: DiskReserve
-        var state: OutboxStateRow
+        let codec = RowCodec()
+        /// As the next write of its row will have it.
+        var state: OutboxState
+        var elapsed: KnownElapsed
+        var pending = PendingAcknowledgements()
+        var writes: WriteCounter
+        var pace = TidyPace()
+        /// Below it no stored reading has ordinary priority, so that finding the oldest one costs nothing.
+        var oldestOrdinary: UInt64 = 0
+        /// Rows that could not be read back: they are given up, and declared.
+        var damaged: Set<UInt64> = []
         /// The file or its log may give space back: something was written or deleted since that was last tried.
         var mayShrink = true
     }
 
     /// Opens the outbox, making it with a new epoch when there is none.
     ///
-    /// - Throws: `.heldByAnother`, `.newerSchema`, `.damaged`, `.cannotOpen`, `.notDurable`; `.full` when there is no
-    ///   room to make one.
-    public init(path: String, limits: OutboxLimits = OutboxLimits()) throws(OutboxError) {
+    /// - Parameter clock: for ages and for the account.
+    /// - Throws: `.heldByAnother`, `.newerSchema`, `.damaged`, `.cannotOpen`, `.readOnly`, `.notDurable`; `.full` when
+    ///   there is no room to make one.
+    public init(
+        path: String, limits: OutboxLimits = OutboxLimits(), clock: OutboxClock = .untrusted
+    ) throws(OutboxError) {
         let previousMask = umask(0o077)
         defer { umask(previousMask) }
         let fileLock = try FileLock(path: path + ".lock", outbox: path)
         let reserve = DiskReserve(path: path + ".reserve")
         let connection: SQLiteConnection
         do throws(OutboxError) {
-            connection = try Self.opened(path)
+            connection = try Self.opened(path, limits)
         } catch {
             // Opening needs room for the log's index; an earlier run kept some for that.
             guard error.problem == .full, reserve.isWhole else { throw error }
             reserve.release()
-            connection = try Self.opened(path)
+            connection = try Self.opened(path, limits)
         }
         epoch = try Self.storedEpoch(connection)
         reserve.refill()
         self.path = path
         self.limits = limits
+        self.clock = clock
+        let state = try OutboxState(reading: connection)
+        let now = clock.now()
         contents = Lock(
             Contents(
-                connection: connection, fileLock: fileLock, reserve: reserve,
-                state: try OutboxStateRow(reading: connection)))
+                connection: connection, fileLock: fileLock, reserve: reserve, state: state,
+                elapsed: KnownElapsed(after: state.mark, now: now),
+                pending: PendingAcknowledgements(rows: state.acknowledged),
+                writes: WriteCounter(after: state.account, now: now.monotonic)))
     }
 
-    private static func opened(_ path: String) throws(OutboxError) -> SQLiteConnection {
+    deinit { try? flush() }
+
+    private static func opened(_ path: String, _ limits: OutboxLimits) throws(OutboxError) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path)
+        OutboxSchema.resize(connection)
         try OutboxSchema.makeDurable(connection)
         try OutboxSchema.prepare(connection, epoch: randomEpoch)
+        // The library itself refuses to let the file grow past the quota.
+        let pageBytes = max(try connection.number("PRAGMA page_size"), 512)
+        try connection.execute("PRAGMA max_page_count = \(limits.quotaBytes / pageBytes)", doing: "set the quota")
         // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
         try connection.run(
             "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
@@ -79,7 +104,9 @@ public final class SQLiteOutbox: OutboxStore {
 
     public func status() throws(OutboxError) -> OutboxStatus {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            try contents.state.status(contents.connection)
+            var status = try contents.state.status(contents.connection)
+            status.account = contents.writes.account(now: clock.now().monotonic)
+            return status
         }
     }
 
@@ -94,75 +121,68 @@ public final class SQLiteOutbox: OutboxStore {
     }
 
     public func append(_ commit: OutboxCommit) throws(OutboxError) -> [Run] {
-        let chunks = OutboxChunk.chunks(of: commit.records)
+        let chunks = OutboxChunk.chunks(of: commit)
         return try contents.withLock { (contents: inout Contents) throws(OutboxError) in
             let doing = "append \(commit.records.count) records"
             try check(commit, chunks, against: contents.state, doing: doing)
             guard contents.reserve.isWhole || contents.reserve.refill() || Self.shrink(&contents) else {
                 throw OutboxError(.full, doing: doing, which: path, detail: "no room for the reserve of 2 MiB")
             }
+            let rows = chunks.map { EncodedRow($0, contents.codec) }
             do throws(OutboxError) {
-                return try insert(commit, chunks, &contents, doing: doing)
+                return try insert(commit, rows, &contents, doing: doing)
             } catch {
                 // What was acknowledged lies in the log and in free pages: enough room for new records, perhaps.
                 guard error.problem == .full, Self.shrink(&contents) else { throw error }
-                return try insert(commit, chunks, &contents, doing: doing)
+                return try insert(commit, rows, &contents, doing: doing)
+            }
+        }
+    }
+
+    /// Tries with more and more room when the file has reached its quota: what a page holds is only estimated.
+    private func insert(
+        _ commit: OutboxCommit, _ rows: [EncodedRow], _ contents: inout Contents, doing: String
+    ) throws(OutboxError) -> [Run] {
+        var spare = 0
+        while true {
+            do throws(OutboxError) {
+                return try insert(commit, rows, spare: spare, &contents, doing: doing)
+            } catch {
+                guard error.problem == .full, spare < limits.quotaBytes / 2, try atQuota(contents) else { throw error }
+                spare = max(16 * 1024, spare * 2)
             }
         }
     }
 
     private func insert(
-        _ commit: OutboxCommit, _ chunks: [OutboxChunk], _ contents: inout Contents, doing: String
+        _ commit: OutboxCommit, _ rows: [EncodedRow], spare: Int, _ contents: inout Contents, doing: String
     ) throws(OutboxError) -> [Run] {
-        var state = contents.state
-        let connection = contents.connection
-        let eviction = try connection.transaction(doing: doing) { () throws(OutboxError) in
-            let eviction = try OutboxEviction.decide(
-                storedBytes: state.storedBytes, quotaBytes: limits.quotaBytes, incoming: chunks
-            ) { lane, after throws(OutboxError) in
-                try Self.nextRow(connection, lane: lane, after: after)
-            }
-            for first in eviction.storedRows { try Self.deleteRow(first, connection, &state) }
-            for run in eviction.dropped { try Self.declare(run, connection) }
-            for chunk in eviction.incoming { try Self.insert(chunk, connection, &state) }
+        var draft = Draft(contents, now: clock.now(), limits: limits)
+        try contents.connection.transaction(doing: doing) { () throws(OutboxError) in
+            try draft.settle(isDue: false)
+            let room = rows.reduce(0) { $0 + $1.cost } + commit.kept.reduce(0) { $0 + Cost.of($1.bytes.count) }
+            let refused = try draft.makeRoom(room + spare, incoming: rows)
+            for row in rows where !refused.contains(row.chunk.first) { try draft.insert(row) }
+            for loss in commit.reported { try LossTable.reported(loss, draft.connection) }
             for kept in commit.kept {
-                try connection.run(
+                try draft.connection.run(
                     "INSERT INTO kept(key, bytes) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET bytes = excluded.bytes",
                     [.text(kept.key), .blob(kept.bytes)], doing: "keep state")
             }
-            state.nextSequence += UInt64(commit.records.count)
-            state.lastWallTime = commit.lastWallTime(after: state.lastWallTime)
-            try state.write(connection)
-            return eviction
+            draft.state.nextSequence += UInt64(commit.records.count)
+            draft.state.lastWallTime = commit.lastWallTime(after: draft.state.lastWallTime)
+            draft.writes.payloadBytes += UInt64(rows.reduce(0) { $0 + $1.chunk.fragments.count })
+            try draft.writeState()
         }
-        contents.state = state
-        contents.mayShrink = true
-        return eviction.dropped
+        draft.take(into: &contents)
+        return Run.joined(draft.dropped)
     }
 
-    public func take(_ request: TakeRequest) throws(OutboxError) -> OutboxBatch? {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            var builder = OutboxBatchBuilder(bytesMax: request.bytesMax)
-            // The partial index is used only when the lane is written into the statement.
-            try contents.connection.scan(
-                """
-                SELECT first, count, fragments FROM row WHERE lane = \(request.lane.rawValue) AND first > ? AND first < ?
-                ORDER BY first
-                """,
-                [.sequence(request.after), .sequence(request.before ?? .max)], doing: "read a batch"
-            ) { builder.add(first: $0.sequence(0), count: $0.sequence(1), fragments: $0.blob(2)) }
-            guard builder.hasRows else { return nil }
-            var dropped: [Run] = []
-            try contents.connection.run(
-                "SELECT start, count FROM dropped ORDER BY start LIMIT ?",
-                [.count(OutboxLimits.declaredRunCountMax)], doing: "read a batch"
-            ) { dropped.append(Run(start: $0.sequence(0), count: $0.sequence(1))) }
-            return builder.batch(dropped: dropped)
-        }
-    }
-
-    public func acknowledge(_ batches: [OutboxBatch]) throws(OutboxError) {
-        try small { (contents: inout Contents) throws(OutboxError) in try Self.delete(batches, &contents) }
+    /// Whether it is the quota that is full, and not the disk.
+    private func atQuota(_ contents: Contents) throws(OutboxError) -> Bool {
+        let pages = try contents.connection.number("PRAGMA page_count")
+        let pageBytes = try contents.connection.number("PRAGMA page_size")
+        return (pages + 64) * pageBytes >= limits.quotaBytes
     }
 
     /// For changes that make room, or that are small and must not wait for it: on a full disk they have the reserve's
@@ -171,21 +191,27 @@ public final class SQLiteOutbox: OutboxStore {
         _ body: (inout Contents) throws(OutboxError) -> Result
     ) throws(OutboxError) -> Result {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
-            defer { if !contents.reserve.isWhole { contents.reserve.refill() } }
-            do throws(OutboxError) {
-                return try body(&contents)
-            } catch {
-                guard error.problem == .full else { throw error }
-                contents.reserve.release()
-                let result = try body(&contents)
-                Self.shrink(&contents)
-                return result
-            }
+            try Self.small(&contents, body)
+        }
+    }
+
+    static func small<Result>(
+        _ contents: inout Contents, _ body: (inout Contents) throws(OutboxError) -> Result
+    ) throws(OutboxError) -> Result {
+        defer { if !contents.reserve.isWhole { contents.reserve.refill() } }
+        do throws(OutboxError) {
+            return try body(&contents)
+        } catch {
+            guard error.problem == .full else { throw error }
+            contents.reserve.release()
+            let result = try body(&contents)
+            Self.shrink(&contents)
+            return result
         }
     }
 
     private func check(
-        _ commit: OutboxCommit, _ chunks: [OutboxChunk], against state: OutboxStateRow, doing: String
+        _ commit: OutboxCommit, _ chunks: [OutboxChunk], against state: OutboxState, doing: String
     ) throws(OutboxError) {
         var expected = state.nextSequence
         for record in commit.records {
@@ -207,68 +233,6 @@ public final class SQLiteOutbox: OutboxStore {
                 detail: "state \(kept.key) has \(kept.bytes.count) bytes, at most \(OutboxLimits.keptBytesMax)")
         }
     }
-}
-
-extension SQLiteOutbox {
-    private static func nextRow(
-        _ connection: SQLiteConnection, lane: OutboxLane, after: UInt64
-    ) throws(OutboxError) -> StoredRow? {
-        var row: StoredRow?
-        try connection.scan(
-            """
-            SELECT first, count, length(fragments) FROM row WHERE lane = \(lane.rawValue) AND first > ?
-            ORDER BY first LIMIT 1
-            """, [.sequence(after)], doing: "find the oldest row"
-        ) {
-            row = StoredRow(first: $0.sequence(0), count: $0.sequence(1), fragmentBytes: $0.int(2))
-            return false
-        }
-        return row
-    }
-
-    private static func insert(
-        _ chunk: OutboxChunk, _ connection: SQLiteConnection, _ state: inout OutboxStateRow
-    ) throws(OutboxError) {
-        try connection.run(
-            "INSERT INTO row(first, count, lane, fragments) VALUES(?, ?, ?, ?)",
-            [
-                .sequence(chunk.first), .sequence(chunk.count), .count(chunk.lane.rawValue), .blob(chunk.fragments),
-            ], doing: "append records")
-        state.storedBytes += chunk.quotaBytes
-        state.recordCount += chunk.count
-    }
-
-    private static func deleteRow(
-        _ first: UInt64, _ connection: SQLiteConnection, _ state: inout OutboxStateRow
-    ) throws(OutboxError) {
-        var row: StoredRow?
-        try connection.run(
-            "SELECT count, length(fragments) FROM row WHERE first = ?", [.sequence(first)], doing: "delete a row"
-        ) { row = StoredRow(first: first, count: $0.sequence(0), fragmentBytes: $0.int(1)) }
-        guard let row else { return }
-        try connection.run("DELETE FROM row WHERE first = ?", [.sequence(first)], doing: "delete a row")
-        state.storedBytes -= row.quotaBytes
-        state.recordCount -= row.count
-    }
-
-    /// Notes a dropped run, joined with its neighbours. A neighbour that is on its way to the hub grows by this, so
-    /// that its acknowledgement no longer matches it and the whole is declared again, which the hub takes twice.
-    private static func declare(_ run: Run, _ connection: SQLiteConnection) throws(OutboxError) {
-        var runs = [run]
-        try connection.run(
-            "SELECT start, count FROM dropped WHERE start <= ? AND start + count >= ?",
-            [.sequence(run.start + run.count), .sequence(run.start)], doing: "declare dropped records"
-        ) { runs.append(Run(start: $0.sequence(0), count: $0.sequence(1))) }
-        for old in runs.dropFirst() {
-            try connection.run(
-                "DELETE FROM dropped WHERE start = ?", [.sequence(old.start)], doing: "declare dropped records")
-        }
-        for joined in Run.joined(runs) {
-            try connection.run(
-                "INSERT INTO dropped(start, count) VALUES(?, ?)",
-                [.sequence(joined.start), .sequence(joined.count)], doing: "declare dropped records")
-        }
-    }
 
     /// Gives freed pages and the log's space back to a full disk, as far as that works, with the reserve's room to do
     /// it in: a little at a time, so that the log of each step fits there.
@@ -281,35 +245,16 @@ extension SQLiteOutbox {
         contents.reserve.release()
         for _ in 0..<shrinkStepsMax {
             // Best effort: what fails here only leaves the file as large as it is.
-            var freeCount = 0
-            try? contents.connection.run("PRAGMA freelist_count", doing: "give space back") { freeCount = $0.int(0) }
+            let freeCount = (try? contents.connection.number("PRAGMA freelist_count")) ?? 0
             if freeCount > 0 {
-                try? contents.connection.run("PRAGMA incremental_vacuum(256)", doing: "give space back")
+                try? contents.connection.run("PRAGMA incremental_vacuum(1024)", doing: "give space back")
             }
             try? contents.connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: "give space back")
-            if freeCount <= 256 { break }
+            if freeCount <= 1024 { break }
         }
         return contents.reserve.refill()
     }
 
     /// Of 1 MiB each: room for the reserve and for a good many records, in well under a second.
     private static let shrinkStepsMax = 16
-
-    private static func delete(_ batches: [OutboxBatch], _ contents: inout Contents) throws(OutboxError) {
-        var state = contents.state
-        let connection = contents.connection
-        try connection.transaction(doing: "acknowledge \(batches.count) batches") { () throws(OutboxError) in
-            for batch in batches {
-                for first in batch.rows { try deleteRow(first, connection, &state) }
-                for run in batch.dropped {
-                    try connection.run(
-                        "DELETE FROM dropped WHERE start = ? AND count = ?",
-                        [.sequence(run.start), .sequence(run.count)], doing: "forget declared records")
-                }
-            }
-            try state.write(connection)
-        }
-        contents.state = state
-        contents.mayShrink = true
-    }
 }

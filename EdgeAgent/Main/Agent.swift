@@ -94,8 +94,7 @@ private struct Parts {
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
         let config = loaded.config
         let store = try failing { () throws(OutboxError) in
-            try SQLiteOutbox(
-                path: config.outbox.path, limits: OutboxLimits(quotaBytes: Int(clamping: config.outbox.quota.bytes)))
+            try SQLiteOutbox(path: config.outbox.path, limits: config.outbox.limits, clock: .system { WallClock.now() })
         }
         self.store = store
         var drivers: [any SouthboundDriver] = []
@@ -115,15 +114,19 @@ private struct Parts {
         }
         self.drivers = drivers
         let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
-        let report = GatewayReport(store: store, drivers: drivers)
+        let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
+        let report = GatewayReport(store: store, drivers: drivers, health: health)
         let uplink = try failing { () throws(UplinkError) in
             try Uplink(loaded.uplink, store: store, handler: router, logger: logger) { desiredVersion in
                 report.patch(desiredVersion: desiredVersion)
             }
         }
         self.uplink = uplink
+        let pace = CommitPace(
+            interval: config.outbox.commitInterval, bytes: config.outbox.commitBytes.bytes,
+            gateway: loaded.uplink.gateway)
         core = AgentCore(
-            store: store, logger: logger,
+            store: store, pace: pace, health: health, logger: logger,
             actuate: { actuation in
                 do throws(DriverError) {
                     try router.perform(actuation)
@@ -156,7 +159,18 @@ private struct Parts {
             + [
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },
+                // What was acknowledged last goes out again otherwise, which harms nobody.
+                Step(name: "outbox") { try? store.flush() },
             ]
+    }
+}
+
+extension OutboxSettings {
+    var limits: OutboxLimits {
+        var limits = OutboxLimits(quotaBytes: quota.bytes)
+        limits.replayKeep = replayKeep
+        if let replayQuota { limits.replayBytes = replayQuota.bytes }
+        return limits
     }
 }
 

@@ -8,25 +8,20 @@ import Signals
 import SouthboundAPI
 import Telemetry
 
-/// The heart of the agent, on one thread: what drivers deliver goes through the pipeline, local actions are started at
-/// once, then everything is committed in one transaction, and only then are the drivers released.
+/// The heart of the agent, on one thread: what drivers deliver goes through the pipeline at once, and local actions are
+/// started; then everything is committed in one transaction, and only then are the drivers released.
 ///
-/// All deliveries that wait are committed together. When the commit fails, nothing of it happened: the pipeline is put
-/// back, and every driver is told to keep its acknowledgement and come again.
+/// All deliveries that come until the commit is due are committed together. When the commit fails, nothing of it
+/// happened: the pipeline is put back, and every driver is told to keep its acknowledgement and come again.
 final class AgentCore: ReadingSink {
     /// Deliveries in one commit: bounds the memory and the time of a transaction.
     static let deliveriesPerCommitMax = 256
-    /// Time after which a driver is told to come again.
+    /// Time after which a driver is told to come again, on top of the commit interval.
     static let acceptTimeMax = Duration.seconds(10)
     /// Between two tries of what was due by the clock while the store refuses.
     static let refusedPause = Duration.seconds(1)
-
-    private enum Verdict: Sendable {
-        case kept
-        /// There was nothing to keep, which says nothing about the store.
-        case nothing
-        case refused(SinkError)
-    }
+    /// Between two looks at what the outbox has to tidy up.
+    static let tidyPause = Duration.seconds(1)
 
     private typealias Entry = (ticket: UInt64, delivery: Delivery)
 
@@ -40,16 +35,20 @@ final class AgentCore: ReadingSink {
 
     private let desk = Monitor(Desk())
     private let store: any OutboxStore
+    private let pace: CommitPace
+    private let health: OutboxHealth
     private let actuate: @Sendable (Actuation) -> Void
     private let stored: @Sendable () -> Void
     private let logger: Logger
     private let thread = Monitor<OwnThread?>(nil)
 
     init(
-        store: any OutboxStore, logger: Logger, actuate: @escaping @Sendable (Actuation) -> Void,
-        stored: @escaping @Sendable () -> Void
+        store: any OutboxStore, pace: CommitPace = CommitPace(), health: OutboxHealth, logger: Logger,
+        actuate: @escaping @Sendable (Actuation) -> Void, stored: @escaping @Sendable () -> Void
     ) {
         self.store = store
+        self.pace = pace
+        self.health = health
         self.logger = logger
         self.actuate = actuate
         self.stored = stored
@@ -85,7 +84,7 @@ final class AgentCore: ReadingSink {
         }
         guard let ticket else { throw SinkError(.stopping, detail: "the agent is stopping") }
         if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { return }
-        let verdict = desk.wait(atMost: Self.acceptTimeMax) { desk -> Verdict? in
+        let verdict = desk.wait(atMost: pace.interval + Self.acceptTimeMax) { desk -> Verdict? in
             if let verdict = desk.verdicts.removeValue(forKey: ticket) { return verdict }
             return desk.hasEnded ? .refused(SinkError(.stopping, detail: "the agent is stopping")) : nil
         }
@@ -126,29 +125,76 @@ final class AgentCore: ReadingSink {
 
     private func run(_ fresh: Pipeline, _ isServed: (DeviceID) -> Bool) {
         if var pipeline = restored(fresh, isServed) {
-            var isRefusing = false
-            // While the store refuses, what is due by the clock stays due: not at once again, but soon.
-            while let group = nextGroup(
-                before: isRefusing
-                    ? pipeline.nextDeadline.map { max($0, SystemTime.monotonic + Self.refusedPause) }
-                    : pipeline.nextDeadline)
-            {
+            var care = OutboxCare(store: store, gateway: pace.gateway, health: health, logger: logger)
+            // What goes into the next commit, and who waits for it.
+            var open: OpenTurn?
+            while let group = nextGroup(open, pipeline, isRefusing: care.isRefusing) {
                 // Wide enough for a test to kill the agent in between.
                 if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { usleep(200_000) }
-                let verdict = take(group, &pipeline)
-                note(verdict, &isRefusing)
-                desk.withLock { desk in
-                    for entry in group { desk.verdicts[entry.ticket] = verdict }
-                }
+                let isWarned = care.tidy(now: SystemTime.monotonic)
+                if !gather(group, &open, pipeline, isWarned: isWarned, care: &care) { continue }
+                guard let turn = open, turn.isDue(pace, now: SystemTime.monotonic) || isStopping else { continue }
+                open = nil
+                close(turn, &pipeline, &care)
             }
+            if let turn = open { close(turn, &pipeline, &care) }
             keepLast(&pipeline)
         }
         desk.withLock { $0.hasEnded = true }
     }
 
+    private var isStopping: Bool { desk.withLock { $0.isStopping } }
+
+    /// Runs what has come through a copy of the pipeline, which takes the original's place once its output is durable.
+    ///
+    /// - Returns: `false` when there is nothing to commit.
+    private func gather(
+        _ group: [Entry], _ open: inout OpenTurn?, _ pipeline: Pipeline, isWarned: Bool, care: inout OutboxCare
+    ) -> Bool {
+        let now = CoreTurn.now()
+        let isTimeDue = ((open?.trial ?? pipeline).nextDeadline).map { $0 <= now.monotonic } ?? false
+        guard open != nil || !group.isEmpty || isTimeDue || isWarned else { return false }
+        if open == nil {
+            do throws(OutboxError) {
+                open = OpenTurn(
+                    trial: pipeline, core: CoreTurn(firstSequence: try store.status().nextSequence),
+                    begun: now.monotonic, lastCommit: care.lastCommit)
+            } catch {
+                let verdict = Verdict.refused(SinkError(.storeFailed, detail: error.description))
+                care.note(verdict)
+                release(group.map(\.ticket), verdict)
+                return false
+            }
+        }
+        let before = open?.core.actuations.count ?? 0
+        open?.add(group.map(\.delivery), tickets: group.map(\.ticket), isTimeDue: isTimeDue, now: now)
+        // At once, whatever the disk says: doing it again is harmless.
+        for actuation in (open?.core.actuations ?? []).dropFirst(before) { actuate(actuation) }
+        if isWarned { open?.core.report(care.lossReports(), gateway: pace.gateway, now: now) }
+        return true
+    }
+
+    private func close(_ turn: OpenTurn, _ pipeline: inout Pipeline, _ care: inout OutboxCare) {
+        let verdict = finish(turn.core, marks: turn.deliveries)
+        switch verdict {
+        case .kept, .nothing:
+            pipeline = turn.trial
+            care.committed(turn.core.reported, now: SystemTime.monotonic)
+        case .refused: break
+        }
+        care.note(verdict)
+        release(turn.tickets, verdict)
+    }
+
+    private func release(_ tickets: [UInt64], _ verdict: Verdict) {
+        desk.withLock { desk in
+            for ticket in tickets { desk.verdicts[ticket] = verdict }
+        }
+    }
+
     /// The pipeline as the last commit left it. Tries until the store answers; `nil` when the agent stops first.
     private func restored(_ fresh: Pipeline, _ isServed: (DeviceID) -> Bool) -> Pipeline? {
-        var isRefusing = false
+        var care = OutboxCare(store: store, gateway: pace.gateway, health: health, logger: logger)
         while true {
             var pipeline = fresh
             do throws(OutboxError) {
@@ -157,15 +203,17 @@ final class AgentCore: ReadingSink {
                 var turn = CoreTurn(firstSequence: first)
                 turn.add(
                     pipeline.begin(
-                        restoring: state, signals: try signalRows(), at: turn.now, firstSequence: first,
+                        restoring: state, signals: try signalRows(), at: turn.time, firstSequence: first,
                         isServed: isServed))
+                for actuation in turn.actuations { actuate(actuation) }
                 let verdict = finish(turn, marks: [])
+                care.note(verdict)
                 switch verdict {
                 case .kept, .nothing: return pipeline
-                case .refused: note(verdict, &isRefusing)
+                case .refused: break
                 }
             } catch {
-                note(.refused(SinkError(.storeFailed, detail: error.description)), &isRefusing)
+                care.note(.refused(SinkError(.storeFailed, detail: error.description)))
             }
             if desk.wait(atMost: .seconds(1), { $0.isStopping ? true : nil }) != nil { return nil }
         }
@@ -181,7 +229,7 @@ final class AgentCore: ReadingSink {
     private func keepLast(_ pipeline: inout Pipeline) {
         do throws(OutboxError) {
             var turn = CoreTurn(firstSequence: try store.status().nextSequence)
-            turn.add(pipeline.stop(at: turn.now, firstSequence: turn.nextSequence))
+            turn.add(pipeline.stop(at: turn.time, firstSequence: turn.nextSequence))
             if case .refused(let error) = finish(turn, marks: []) {
                 logger.warning("the state of windows is not kept", metadata: ["reason": "\(error)"])
             }
@@ -190,36 +238,8 @@ final class AgentCore: ReadingSink {
         }
     }
 
-    /// Runs a group through a copy of the pipeline, which takes the original's place once its output is durable.
-    private func take(_ group: [Entry], _ pipeline: inout Pipeline) -> Verdict {
-        let first: UInt64
-        do throws(OutboxError) {
-            first = try store.status().nextSequence
-        } catch {
-            return .refused(SinkError(.storeFailed, detail: error.description))
-        }
-        var trial = pipeline
-        var turn = CoreTurn(firstSequence: first)
-        for entry in group {
-            turn.add(
-                trial.deliveryReceived(
-                    readings: entry.delivery.readings, health: entry.delivery.health, at: turn.now,
-                    firstSequence: turn.nextSequence))
-        }
-        if let deadline = trial.nextDeadline, deadline <= turn.now.monotonic {
-            turn.add(trial.timeReached(at: turn.now, firstSequence: turn.nextSequence))
-        }
-        let verdict = finish(turn, marks: group.map(\.delivery))
-        switch verdict {
-        case .kept, .nothing: pipeline = trial
-        case .refused: break
-        }
-        return verdict
-    }
-
-    /// Acts at once, whatever the disk says; then commits.
+    /// Commits what was gathered.
     private func finish(_ turn: CoreTurn, marks: [Delivery]) -> Verdict {
-        for actuation in turn.actuations { actuate(actuation) }
         for notice in turn.notices {
             logger.warning("the pipeline left something out", metadata: ["what": "\(notice)"])
         }
@@ -228,22 +248,17 @@ final class AgentCore: ReadingSink {
         return verdict
     }
 
-    private func note(_ verdict: Verdict, _ isRefusing: inout Bool) {
-        switch verdict {
-        case .kept where isRefusing:
-            logger.info("the outbox takes readings again")
-            isRefusing = false
-        case .refused(let error) where !isRefusing:
-            logger.error("readings cannot be kept", metadata: ["reason": "\(error)"])
-            isRefusing = true
-        case .kept, .nothing, .refused: break
+    /// Waits for deliveries, for the open turn's commit, for what is due by the clock, or for a while; an empty group
+    /// means that only time has passed. `nil` at the end.
+    private func nextGroup(_ open: OpenTurn?, _ pipeline: Pipeline, isRefusing: Bool) -> [Entry]? {
+        let now = SystemTime.monotonic
+        var limit = Self.tidyPause
+        if let open { limit = min(limit, open.dueAt(pace) - now) }
+        if let deadline = (open?.trial ?? pipeline).nextDeadline {
+            // While the store refuses, what is due by the clock stays due: not at once again, but soon.
+            limit = min(limit, isRefusing ? max(deadline - now, Self.refusedPause) : deadline - now)
         }
-    }
-
-    /// Waits for deliveries or for the deadline; an empty group means that only time has passed. `nil` at the end.
-    private func nextGroup(before deadline: MonotonicInstant?) -> [Entry]? {
-        let limit = deadline.map { max($0 - SystemTime.monotonic, .zero) }
-        let group = desk.wait(atMost: limit) { desk -> [Entry]?? in
+        let group = desk.wait(atMost: max(limit, .zero)) { desk -> [Entry]?? in
             if !desk.waiting.isEmpty {
                 let group = Array(desk.waiting.prefix(Self.deliveriesPerCommitMax))
                 desk.waiting.removeFirst(group.count)
@@ -269,42 +284,17 @@ final class AgentCore: ReadingSink {
         do throws(OutboxError) {
             let dropped = try store.append(
                 OutboxCommit(
-                    records: turn.records, kept: kept, wallTime: turn.now.wall, clock: turn.now.clock))
+                    records: turn.records, retentions: turn.retentions, reported: turn.reported, kept: kept,
+                    wallTime: turn.time.wall, clock: turn.time.clock))
             if !dropped.isEmpty {
                 logger.warning(
-                    "the outbox is at its quota; the oldest readings were dropped",
+                    "the outbox is at its quota; the least dear and oldest readings were dropped",
                     metadata: ["count": "\(dropped.reduce(0) { $0 + $1.count })"])
             }
             return .kept
         } catch {
             return .refused(SinkError(error.problem == .full ? .full : .storeFailed, detail: error.description))
         }
-    }
-}
-
-/// What one commit gathers from the pipeline.
-private struct CoreTurn {
-    let now: PipelineTime
-    private(set) var nextSequence: UInt64
-    private(set) var records: [SequencedRecord] = []
-    private(set) var actuations: [Actuation] = []
-    private(set) var notices: [PipelineNotice] = []
-    private(set) var state: [UInt8]?
-    private(set) var signalRows: [String: [UInt8]] = [:]
-
-    init(firstSequence: UInt64) {
-        let wall = WallClock.now()
-        now = PipelineTime(monotonic: SystemTime.monotonic, wall: wall.time, clock: wall.quality)
-        nextSequence = firstSequence
-    }
-
-    mutating func add(_ output: PipelineOutput) {
-        records += output.records
-        nextSequence += UInt64(output.records.count)
-        actuations += output.actuations
-        notices += output.notices
-        state = output.state ?? state
-        for row in output.signalRows { signalRows[row.key] = row.bytes }
     }
 }
 

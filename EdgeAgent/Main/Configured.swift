@@ -51,7 +51,9 @@ struct Configured {
             }
         }
         openFiles = Self.secretFiles(config).filter { TextFile.isOpenToOthers($0.path) }
-        guard let settings = Self.uplink(config.hub, &problems) else { return nil }
+        guard var settings = Self.uplink(config.hub, &problems) else { return nil }
+        settings.shares = DrainOrder.Shares(
+            livePercent: config.outbox.liveShare, backfillPercent: config.outbox.backfillShare)
         uplink = settings
     }
 

@@ -90,7 +90,9 @@ enum EdgeAgentCommand {
         do throws(OutboxError) {
             let seen = try OutboxInspection(path: loaded.config.outbox.path)
             Terminal.line("epoch        \(seen.epoch)")
+            if !seen.words.isEmpty { Terminal.line("state        \(seen.words)") }
             Terminal.line("waiting      \(seen.status.recordCount) records, \(seen.status.storedBytes) bytes")
+            for line in OutboxLines.lines(seen, endurance: loaded.config.outbox.cardEndurance) { Terminal.line(line) }
             Terminal.line("next         \(seen.status.nextSequence)")
             Terminal.line("undeclared   \(seen.status.undeclaredCount) dropped records")
             if let last = seen.status.lastWallTime { Terminal.line("last commit  \(last)") }

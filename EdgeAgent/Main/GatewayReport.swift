@@ -17,6 +17,7 @@ struct GatewayReport {
 
     let store: any OutboxStore
     let drivers: [any SouthboundDriver]
+    let health: OutboxHealth
 
     /// A patch of reported properties. It has nothing that changes by itself, so that an unchanged gateway is told once.
     ///
@@ -34,10 +35,17 @@ struct GatewayReport {
                 "count": .number(JSONNumber(Int64(children.count))),
                 "ids": .array(children.prefix(Self.childrenNamedMax).map { .string($0.text) }),
             ],
+            "outbox": outbox,
             "quarantine": .array(quarantine),
             "commands": .array(commands),
         ]
         return report.serialized()
+    }
+
+    /// Whether readings are kept; the reason has no numbers in it that change by themselves.
+    private var outbox: JSONValue {
+        guard let problem = health.problem else { return ["state": "good", "reason": .null] }
+        return ["state": "degraded", "reason": .string(String(problem.prefix(Self.textLengthMax)))]
     }
 
     /// What the hub could not accept of late: mostly children that are missing or belong to another gateway there.

@@ -7,6 +7,8 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
         case busy
         /// The disk refused a read, a write or a sync.
         case diskFailed
+        /// The file system is read-only, or became so after a failure.
+        case readOnly
         /// Another agent runs on this outbox; `pid` is zero when it could not be read.
         case heldByAnother(pid: Int32)
         /// The file was written by a newer version of this program.
@@ -39,7 +41,7 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
     /// Whether the same call may succeed later with nothing changed by a person.
     public var isRetryable: Bool {
         switch problem {
-        case .full, .busy, .diskFailed: true
+        case .full, .busy, .diskFailed, .readOnly: true
         case .heldByAnother, .newerSchema, .damaged, .cannotOpen, .notDurable, .wrongRecords: false
         }
     }
@@ -56,6 +58,9 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
             "another program holds the file; close whatever has it open"
         case .diskFailed:
             "the disk reported a failure; check the card or disk and the kernel log"
+        case .readOnly:
+            "the disk is read-only; look for its failure in the kernel log, or mount it writable, and the agent goes on by "
+                + "itself"
         case .heldByAnother(let pid):
             pid > 0
                 ? "another agent, process \(pid), is running on it; stop that one or give this one a file of its own"

@@ -21,6 +21,8 @@ public struct PipelineOutput: Sendable, Equatable {
     /// To be kept, in this order; sequences go on from the one that was passed in. A fault stands right after the
     /// reading that decided it.
     public internal(set) var records: [SequencedRecord] = []
+    /// One a record, or none at all: then all have the standard retention.
+    public internal(set) var retentions: [Retention] = []
     /// To be done at once, whatever the disk says: doing it again is harmless.
     public internal(set) var actuations: [Actuation] = []
     /// To be kept in the transaction that keeps the records; `nil` when the bytes kept before are still right.

@@ -2,9 +2,12 @@ internal import Primitives
 internal import Telemetry
 
 /// The left-out readings of one signal's last minute, oldest first.
+///
+/// In pieces, so that a copy that is tried out shares all but the last one; and without what is the signal's own.
 struct ContextRing: Sendable {
     /// How far back a fault's context goes, and how long after it everything passes.
     static let span = Duration.seconds(60)
+    private static let pieceLength = 16
 
     struct Entry: Sendable {
         let reading: Reading
@@ -13,8 +16,18 @@ struct ContextRing: Sendable {
         let ordinal: UInt64
     }
 
-    private var entries: [Entry] = []
-    /// Where the oldest is.
+    private struct Slot: Sendable {
+        let value: ReadingValue
+        let unit: String?
+        let wall: WallInstant
+        let time: MonotonicInstant
+        let ordinal: UInt64
+        let quality: ReadingQuality
+        let clock: ClockQuality
+    }
+
+    private var pieces: [[Slot]] = []
+    /// Where the oldest is in the first piece.
     private var head = 0
     private(set) var count = 0
     /// The time of the youngest entry that had to make room.
@@ -24,51 +37,56 @@ struct ContextRing: Sendable {
 
     /// - Parameters:
     ///   - limit: entries at most; at least 1.
-    ///   - mayGrow: whether there is room for one more in the whole gateway.
-    /// - Returns: how the number of entries that memory is held for has changed.
+    ///   - mayGrow: whether there is room for one more in the whole gateway. One entry a signal always fits.
+    /// - Returns: how `count` has changed.
     mutating func insert(_ entry: Entry, limit: Int, mayGrow: Bool) -> Int {
-        while count > 0, entry.time - entries[head].time > Self.span { dropOldest() }
-        if count == entries.count, count < Swift.max(limit, 1), mayGrow || entries.isEmpty {
-            return grow(entry)
-        }
-        if count == entries.count {
-            cutAt = entries[head].time
+        let before = count
+        while let oldest, entry.time - oldest.time > Self.span { dropOldest() }
+        if let oldest, count >= limit || !mayGrow && count >= before {
+            cutAt = oldest.time
             dropOldest()
         }
-        entries[(head + count) % entries.count] = entry
-        count += 1
-        return 0
+        let reading = entry.reading
+        append(
+            Slot(
+                value: reading.value, unit: reading.unit, wall: reading.time, time: entry.time, ordinal: entry.ordinal,
+                quality: reading.quality, clock: reading.clock))
+        return count - before
     }
 
-    private mutating func grow(_ entry: Entry) -> Int {
-        // Full rings are turned so that the oldest is first; then there is room behind the newest.
-        if head > 0 {
-            entries = Array(entries[head...] + entries[..<head])
-            head = 0
-        }
-        entries.append(entry)
+    private var oldest: Slot? { pieces.first?[head] }
+
+    private mutating func append(_ slot: Slot) {
         count += 1
-        return 1
+        if let last = pieces.indices.last, pieces[last].count < Self.pieceLength {
+            pieces[last].append(slot)
+        } else {
+            pieces.append([slot])
+        }
     }
 
     private mutating func dropOldest() {
-        head = (head + 1) % entries.count
+        head += 1
         count -= 1
+        if head == pieces[0].count {
+            pieces.removeFirst()
+            head = 0
+        }
     }
 
-    /// Takes out what is within the minute before `instant`.
+    /// Empties the ring.
     ///
-    /// - Returns: the entries, oldest first; and whether there had been more.
-    mutating func take(before instant: MonotonicInstant) -> (entries: [Entry], isCut: Bool) {
+    /// - Returns: what is within the minute before `instant`, oldest first; and whether there had been more.
+    mutating func take(before instant: MonotonicInstant, of key: SignalKey) -> (entries: [Entry], isCut: Bool) {
         var taken: [Entry] = []
-        for offset in 0..<count {
-            let entry = entries[(head + offset) % entries.count]
-            if instant - entry.time <= Self.span { taken.append(entry) }
+        for slot in pieces.joined().dropFirst(head) where instant - slot.time <= Self.span {
+            let reading = Reading(
+                device: key.device, metric: key.metric, value: slot.value, unit: slot.unit, time: slot.wall,
+                quality: slot.quality, clock: slot.clock)
+            taken.append(Entry(reading: reading, time: slot.time, ordinal: slot.ordinal))
         }
         let isCut = cutAt.map { instant - $0 <= Self.span } ?? false
-        head = 0
-        count = 0
-        cutAt = nil
+        self = ContextRing()
         return (taken, isCut)
     }
 }

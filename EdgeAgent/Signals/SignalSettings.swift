@@ -85,7 +85,7 @@ public enum Reduction: Sendable, Equatable {
     public var boundText: String? {
         switch self {
         case .all, .none: nil
-        case .changes: "exact"
+        case .changes: "0 (last value holds)"
         case .deadband(let absolute, let percent) where percent == 0: "\(Rounding.text(absolute)) (last value holds)"
         case .deadband(let absolute, let percent):
             "\(Rounding.text(absolute)) or \(Rounding.text(percent)) % (last value holds)"

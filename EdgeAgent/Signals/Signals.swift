@@ -14,7 +14,7 @@ public struct Signals: Sendable {
     public static let keysMax = 2048
     /// Expressions at work, one a device: 512.
     public static let derivationsMax = 512
-    /// Left-out readings that wait for a fault, in all: 32,768. About 90 bytes each.
+    /// Left-out readings that wait for a fault, in all: 32,768. About 80 bytes each.
     public static let contextEntriesMax = 32_768
     /// Tables of the configuration: 256.
     public static let settingsMax = 256
@@ -252,7 +252,8 @@ public struct Signals: Sendable {
         isContextDirty = true
         var entries: [ContextRing.Entry] = []
         for place in channelsOfDevice[device] ?? [] where cells[place].value.settings != nil {
-            var (taken, isCut) = cells[place].value.ring.take(before: now.monotonic)
+            contextEntryCount -= cells[place].value.ring.count
+            var (taken, isCut) = cells[place].value.ring.take(before: now.monotonic, of: cells[place].value.key)
             if let held = cells[place].value.reducer.takeHeld() {
                 taken.append(held)
                 note(place, isGivenOut: true, now)

@@ -115,6 +115,7 @@ extension UplinkLoop {
         switch answered.purpose {
         case .method(let topic, let connection):
             commands.methodCount -= 1
+            if call.device == settings.gateway, call.name == "ReplayRange", answer.isExecuted { replayStarted() }
             guard connection == self.connection, let transport, transport.isAccepted else {
                 logger.warning(
                     "a command's answer came after the connection had ended; the hub has given it up",

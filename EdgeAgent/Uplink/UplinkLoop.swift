@@ -55,7 +55,8 @@ final class UplinkLoop {
         identity = HubIdentity(settings.gateway)
         hub = HubTransport(settings.endpoint)
         link = LinkSupervisor(limits: settings.link)
-        drain = DrainOrder(inflightCountMax: settings.inflightCountMax)
+        drain = DrainOrder(
+            inflightCountMax: settings.inflightCountMax, batchBytesMax: settings.batchBytesMax, shares: settings.shares)
         let bag = PropertyBag([
             PropertyBag.Entry("$.ct", Batch.contentType), PropertyBag.Entry("$.ce", Batch.contentEncoding),
         ])
@@ -198,7 +199,7 @@ final class UplinkLoop {
             case .accepted: try accepted()
             case .acknowledged(let identifier):
                 guard let sent = travelling.removeValue(forKey: identifier) else { continue }
-                if drain.batchAcknowledged(sent.ticket) { acknowledged.append(sent.batch) }
+                if drain.batchAcknowledged(sent.ticket, now: SystemTime.monotonic) { acknowledged.append(sent.batch) }
             case .subscribed(let granted):
                 noteSubscriptions(granted)
                 twin.linkCameUp(now: SystemTime.monotonic)
@@ -255,14 +256,25 @@ final class UplinkLoop {
 
     // MARK: To the hub
 
+    /// The outbox has put acknowledged records back on their way.
+    func replayStarted() { drain.recordsRestored() }
+
+    private static func stored(_ lane: DrainOrder.Lane) -> OutboxLane {
+        switch lane {
+        case .faults: .faults
+        case .live, .backlog: .readings
+        case .replays: .replays
+        }
+    }
+
     private func send(_ transport: HubLink) throws(LinkFailure) {
         while transport.hasRoom, let request = drain.nextRequest() {
             let batch: OutboxBatch?
             do throws(OutboxError) {
                 batch = try store.take(
                     TakeRequest(
-                        lane: request.lane == .faults ? .faults : .readings, after: request.after,
-                        before: request.before, bytesMax: settings.batchBytesMax))
+                        lane: Self.stored(request.lane), after: request.after, before: request.before,
+                        bytesMax: request.bytesMax))
             } catch {
                 logger.error("the outbox could not be read", metadata: ["reason": "\(error)"])
                 return
@@ -276,8 +288,9 @@ final class UplinkLoop {
             guard let identifier = transport.publish(telemetryTopic, payload, now: SystemTime.monotonic) else {
                 throw LinkFailure(.lost(detail: "a batch could not be published on \(telemetryTopic)"))
             }
-            let ticket = drain.batchSent(
-                request, runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence)
+            let sent = DrainOrder.Sent(
+                runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence, bytes: payload.count)
+            let ticket = drain.batchSent(request, sent, now: SystemTime.monotonic)
             travelling[identifier] = (
                 ticket, OutboxBatch(rows: batch.rows, runs: batch.runs, fragments: [], dropped: batch.dropped)
             )

@@ -34,6 +34,8 @@ public struct UplinkSettings: Sendable {
     public var inflightCountMax: Int
     /// Joined record bytes in one batch. Default 128 KiB. Range 64 KiB … 190 KiB: a batch must stay under 200 KiB.
     public var batchBytesMax: Int
+    /// What live readings and back-fill get at least when there is more to send than the link takes.
+    public var shares = DrainOrder.Shares()
     public var link: LinkSupervisor.Limits
     /// A method call is answered as failed when the device has not answered by then. Default 25 s: under the 30 s after
     /// which service SDKs give up by default.

@@ -17,6 +17,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 sys.path[:0] = [str(ROOT / "Deploy/dev"), str(ROOT / "Tests/Compatibility")]
 
 import devices  # noqa: E402
+import outbox  # noqa: E402
 import uplink  # noqa: E402
 from sas import service_token  # noqa: E402
 from stage import Browser, Stage, broker_program, free_port, can_connect, wait_until  # noqa: E402
@@ -231,7 +232,7 @@ def main():
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
     rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway,
-            "rules": rules, "signals": signals, "uplink": uplink.measure}
+            "rules": rules, "signals": signals, "uplink": uplink.measure, "outbox": outbox.measure}
     options.add_argument("--only", choices=rows, help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")
@@ -239,7 +240,7 @@ def main():
     with tempfile.TemporaryDirectory() as folder:
         programs = pathlib.Path(folder)
         (programs / "edge-agent").symlink_to(options.agent.resolve())
-        for name in ("cloud-hub", "hub-bench", "rule-bench", "signal-bench"):
+        for name in ("cloud-hub", "hub-bench", "outbox-bench", "rule-bench", "signal-bench"):
             (programs / name).symlink_to((options.programs / name).resolve())
         for name, row in rows.items():
             if options.only in (None, name):

@@ -14,7 +14,7 @@ from test_kill import Site
 SEED = int(os.environ.get("SEED", random.randrange(1 << 32)))
 
 
-def power_cut_loses(stage, shim, rounds, env=None):
+def power_cut_loses(stage, shim, rounds, env=None, outbox=""):
     """Pulls the gateway's plug `rounds` times in a stream of readings, with the hub down, so that the outbox is the only
     place where they are; the numbers that never reach the hub."""
     print(f"SEED={SEED}")
@@ -23,6 +23,7 @@ def power_cut_loses(stage, shim, rounds, env=None):
     for program in (site.agent, site.hub):
         assert program.stop() == 0
         stage.forget(program)
+    site.config.write_text(site.config.read_text().replace("[outbox]\n", f"[outbox]\n{outbox}\n"))
     publisher = Publisher(site.broker.port)
     for number in range(rounds):
         cut = stage.folder / f"cut-{number}"
@@ -99,6 +100,6 @@ def kept(path):
     """How many records wait in the outbox."""
     store = sqlite3.connect(f"file:{path}?mode=ro", uri=True)
     try:
-        return store.execute("SELECT total(count) FROM row").fetchone()[0]
+        return store.execute("SELECT record_count FROM state").fetchone()[0]
     finally:
         store.close()

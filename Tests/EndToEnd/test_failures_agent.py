@@ -106,7 +106,7 @@ payload = "json"
         """How many records wait in the outbox."""
         store = sqlite3.connect(f"file:{self.outbox}?mode=ro", uri=True)
         try:
-            return store.execute("SELECT total(count) FROM row").fetchone()[0]
+            return store.execute("SELECT record_count FROM state").fetchone()[0]
         finally:
             store.close()
 

@@ -170,10 +170,16 @@ def wait_for_stream(site):
 
 
 def stop_reading(site):
-    """Freezes the hub with a batch in its socket that it has not read."""
-    wait_for_stream(site)
-    site.hub.process.send_signal(signal.SIGSTOP)
-    wait_until("bytes that the frozen hub does not read", lambda: unread_bytes(site.ports["mqtt"]), 20)
+    """Freezes the hub with a batch in its socket that it has not read. A hub that has read a whole window of batches before
+    it was frozen gets no further one: then it goes on and is frozen again."""
+    def frozen():
+        wait_for_stream(site)
+        site.hub.process.send_signal(signal.SIGSTOP)
+        with contextlib.suppress(StageError):
+            return wait_until("bytes that the frozen hub does not read", lambda: unread_bytes(site.ports["mqtt"]), 2)
+        site.hub.process.send_signal(signal.SIGCONT)
+        return False
+    wait_until("a hub that is frozen before it reads", frozen, 60)
 
 
 def sent_and_not_read(site):

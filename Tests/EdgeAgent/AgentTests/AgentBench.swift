@@ -90,10 +90,16 @@ final class AgentBench {
 
     /// Sends readings to the plant's broker, twenty a message, as another device's by default.
     func publishBacklog(readings: Int, device: String = "thermostat-2") throws {
-        let message = (1...20).map { "\"metric-with-a-long-name-to-fill-the-disk-\($0)\":\($0)" }.joined(separator: ",")
+        // Noise, because the outbox compresses.
+        let lines = (0..<readings / 20).map { _ in
+            let members = (1...20).map {
+                "\"metric-\($0)\":\"\(UInt64.random(in: 0 ... .max))\(UInt64.random(in: 0 ... .max))\""
+            }
+            return "{\(members.joined(separator: ","))}\n"
+        }
+        try write(lines.joined(), to: "backlog")
         _ = try plant.client(
-            "mosquitto_pub",
-            ["-q", "1", "-t", "plant/\(device)/state", "-m", "{\(message)}", "--repeat", "\(readings / 20)"])
+            "mosquitto_pub", ["-q", "1", "-t", "plant/\(device)/state", "-l"], input: folder + "/backlog")
     }
 
     func log() -> String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }

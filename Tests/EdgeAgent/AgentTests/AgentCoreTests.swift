@@ -17,7 +17,8 @@ import Testing
         let quiet = EdgeRule(
             rule: try Rule(name: "quiet", metric: nil, condition: .silent, holdTime: .milliseconds(300)))
         let store = RefusingStore()
-        let core = AgentCore(store: store, logger: Logger(label: "test"), actuate: { _ in }, stored: {})
+        let core = AgentCore(
+            store: store, health: OutboxHealth(), logger: Logger(label: "test"), actuate: { _ in }, stored: {})
         let pipeline = Pipeline(rules: [quiet], epoch: store.epoch, sha1: { _ in Array(repeating: 7, count: 20) })
         let isStarted = core.start(pipeline) { _ in true }
         #expect(isStarted)
@@ -81,6 +82,9 @@ private final class RefusingStore: OutboxStore {
 
     func take(_ request: TakeRequest) -> OutboxBatch? { nil }
     func acknowledge(_ batches: [OutboxBatch]) {}
+    func tidy() -> [Run] { [] }
+    func losses() -> [SensorLoss] { [] }
+    func replay(_ run: Run) -> ReplayOutcome { ReplayOutcome(restored: [], waiting: [], gone: [run], rest: nil) }
     func keepReceipt(_ receipt: [UInt8], at time: WallInstant) {}
     func receipts(countMax: Int) -> [StoredReceipt] { [] }
     func keepCommand(_ command: QueuedCommand) -> Bool { true }

@@ -9,23 +9,118 @@ import Testing
         #expect(order.nextRequest() == nil)
     }
 
-    @Test func faultsGoFirstThenLiveAndBacklogTakeTurns() throws {
+    @Test func faultsGoFirstThenLiveThenBacklog() throws {
         var order = DrainOrder()
         order.linkCameUp(nextSequence: 101)
         let faults = try #require(order.nextRequest())
         #expect(faults == .init(lane: .faults, after: 0, before: nil))
-        _ = order.batchSent(faults, runStarts: [], lastSequence: 40)
+        _ = order.sent(faults, runs: [], last: 40)
         let more = try #require(order.nextRequest())
         #expect(more == .init(lane: .faults, after: 40, before: nil))
         order.nothingFound(more)
 
         let live = try #require(order.nextRequest())
         #expect(live == .init(lane: .live, after: 100, before: nil))
-        _ = order.batchSent(live, runStarts: [], lastSequence: 110)
+        _ = order.sent(live, runs: [], last: 110)
+        let more2 = try #require(order.nextRequest())
+        #expect(more2 == .init(lane: .live, after: 110, before: nil))
+        order.nothingFound(more2)
         let backlog = try #require(order.nextRequest())
-        #expect(backlog == .init(lane: .backlog, after: 0, before: 101))
-        _ = order.batchSent(backlog, runStarts: [], lastSequence: 60)
-        #expect(order.nextRequest()?.lane == .live)
+        #expect(backlog == .init(lane: .backlog, after: 0, before: 101, bytesMax: BackfillPace.bytesMin))
+        _ = order.sent(backlog, runs: [], last: 60)
+        #expect(order.nextRequest()?.lane == .backlog)
+        order.recordsStored()
+        #expect(order.nextRequest()?.lane == .faults)
+    }
+
+    struct Load: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let lanes: Set<DrainOrder.Lane>
+        /// Percent of the bytes, at least.
+        let atLeast: [DrainOrder.Lane: Int]
+    }
+
+    static let loads: [Load] = [
+        Load(testDescription: "backlog alone", lanes: [.backlog], atLeast: [.backlog: 100]),
+        Load(testDescription: "live and backlog", lanes: [.live, .backlog], atLeast: [.live: 70, .backlog: 19]),
+        Load(testDescription: "faults and backlog", lanes: [.faults, .backlog], atLeast: [.faults: 70, .backlog: 19]),
+        Load(testDescription: "live and replays", lanes: [.live, .replays], atLeast: [.live: 70, .replays: 19]),
+        Load(testDescription: "faults and live", lanes: [.faults, .live], atLeast: [.faults: 60, .live: 29]),
+        Load(
+            testDescription: "everything", lanes: [.faults, .live, .backlog],
+            atLeast: [.faults: 45, .live: 29, .backlog: 19]),
+    ]
+
+    /// More than the link takes in every lane named: each gets its share of the bytes, and none waits for ever.
+    @Test(arguments: loads) func everyLaneGetsItsShareWhenThereIsTooMuch(load: Load) throws {
+        var order = DrainOrder(inflightCountMax: 2, islandsMax: 1_000_000)
+        order.linkCameUp(nextSequence: 10_000_000)
+        var bytes: [DrainOrder.Lane: Int] = [:]
+        var positions: [DrainOrder.Lane: UInt64] = [.faults: 5_000_000, .live: 10_000_000, .backlog: 1, .replays: 1]
+        for _ in 0..<2_000 {
+            let request = try #require(order.nextRequest())
+            guard load.lanes.contains(request.lane) else {
+                order.nothingFound(request)
+                continue
+            }
+            let size = min(100_000, request.bytesMax)
+            let last = (positions[request.lane] ?? 0) + 10
+            positions[request.lane] = last
+            bytes[request.lane, default: 0] += size
+            let ticket = order.sent(request, runs: [last], last: last, bytes: size)
+            let isOnItsWay = order.batchAcknowledged(ticket, now: later)
+            #expect(isOnItsWay)
+        }
+        let all = bytes.values.reduce(0, +)
+        for (lane, percent) in load.atLeast {
+            #expect(bytes[lane, default: 0] * 100 >= percent * all, "\(lane): \(bytes)")
+        }
+    }
+
+    @Test func replaysGoAfterTheBacklogAndOnlyWhenAskedFor() throws {
+        var order = DrainOrder()
+        order.linkCameUp(nextSequence: 51)
+        for lane in [DrainOrder.Lane.faults, .live, .backlog, .replays] { try exhaust(&order, lane) }
+        #expect(order.nextRequest() == nil)
+        order.recordsRestored()
+        #expect(order.nextRequest() == .init(lane: .replays, after: 0, before: nil, bytesMax: BackfillPace.bytesMin))
+    }
+
+    /// A link of 64 KB/s: what is on its way of the backlog never keeps a live reading waiting for long.
+    @Test func backlogOnASlowLinkLeavesLiveReadingsYoung() throws {
+        var order = DrainOrder()
+        order.linkCameUp(nextSequence: 1_000_000)
+        var link = SlowLink(bytesPerSecond: 64_000)
+        var (backlog, live): (UInt64, UInt64) = (0, 999_999)
+        var oldest = Duration.zero
+        var drained = 0
+        // Two minutes, with a live reading every 100 ms.
+        for tick in 0..<1200 {
+            let now = MonotonicInstant(nanoseconds: Int64(tick) * 100_000_000)
+            for done in link.arrived(by: now) {
+                let isOnItsWay = order.batchAcknowledged(done.ticket, now: done.at)
+                #expect(isOnItsWay)
+                if done.lane == .backlog { drained += done.bytes } else if tick > 600 { oldest = max(oldest, done.age) }
+            }
+            order.recordsStored()
+            var isLiveSent = false
+            while let request = order.nextRequest() {
+                switch request.lane {
+                case .live where !isLiveSent:
+                    isLiveSent = true
+                    live += 1
+                    link.send(order.at(now, request, last: live, bytes: 150), .live, 150, now)
+                case .backlog:
+                    backlog += 100
+                    // A row is not cut.
+                    let bytes = max(16_000, request.bytesMax)
+                    link.send(order.at(now, request, last: backlog, bytes: bytes), .backlog, bytes, now)
+                case .faults, .live, .replays: order.nothingFound(request)
+                }
+            }
+        }
+        #expect(oldest < .seconds(1), "live readings waited \(oldest)")
+        #expect(drained > 120 * 64_000 * 8 / 10, "the link is used for the backlog: \(drained) bytes")
     }
 
     @Test func windowIsNeverPassedAndBacklogLeavesOneSlot() throws {
@@ -36,7 +131,7 @@ import Testing
         var sent: UInt64 = 0
         while let request = order.nextRequest() {
             sent += 100
-            _ = order.batchSent(request, runStarts: [], lastSequence: sent)
+            _ = order.sent(request, runs: [], last: sent)
             #expect(order.inflightCount <= 3)
         }
         #expect(order.inflightCount == 3)
@@ -44,7 +139,7 @@ import Testing
         try exhaust(&order, .faults)
         let live = try #require(order.nextRequest())
         #expect(live.lane == .live)
-        _ = order.batchSent(live, runStarts: [], lastSequence: 1010)
+        _ = order.sent(live, runs: [], last: 1010)
         #expect(order.nextRequest() == nil)
         #expect(order.inflightCount == 4)
     }
@@ -52,15 +147,15 @@ import Testing
     @Test func acknowledgementOpensTheWindowAndAnOldOneDoesNot() throws {
         var order = DrainOrder(inflightCountMax: 2)
         order.linkCameUp(nextSequence: 1)
-        let first = order.batchSent(try #require(order.nextRequest()), runStarts: [], lastSequence: 5)
-        let second = order.batchSent(try #require(order.nextRequest()), runStarts: [], lastSequence: 9)
+        let first = order.sent(try #require(order.nextRequest()), runs: [], last: 5)
+        let second = order.sent(try #require(order.nextRequest()), runs: [], last: 9)
         #expect(order.nextRequest() == nil)
-        let isKnown = order.batchAcknowledged(first)
-        let isKnownTwice = order.batchAcknowledged(first)
+        let isKnown = order.batchAcknowledged(first, now: later)
+        let isKnownTwice = order.batchAcknowledged(first, now: later)
         #expect(isKnown && !isKnownTwice)
         #expect(order.nextRequest() != nil)
         order.linkLost()
-        let isKnownLater = order.batchAcknowledged(second)
+        let isKnownLater = order.batchAcknowledged(second, now: later)
         #expect(!isKnownLater)
     }
 
@@ -69,13 +164,13 @@ import Testing
         order.linkCameUp(nextSequence: 51)
         try exhaust(&order, .faults)
         try exhaust(&order, .live)
-        _ = order.batchSent(try #require(order.nextRequest()), runStarts: [], lastSequence: 50)
+        _ = order.sent(try #require(order.nextRequest()), runs: [], last: 50)
         order.linkLost()
         #expect(order.nextRequest() == nil)
         order.linkCameUp(nextSequence: 61)
         try exhaust(&order, .faults)
         try exhaust(&order, .live)
-        #expect(order.nextRequest() == .init(lane: .backlog, after: 0, before: 61))
+        #expect(order.nextRequest() == .init(lane: .backlog, after: 0, before: 61, bytesMax: BackfillPace.bytesMin))
     }
 
     /// An outage in which a fault stands between any two readings. The hub's own set of sequences takes every batch,
@@ -100,7 +195,7 @@ import Testing
                     order.nothingFound(request)
                     continue
                 }
-                travelling.append((order.batchSent(request, runStarts: found, lastSequence: last), found))
+                travelling.append((order.sent(request, runs: found, last: last), found))
             }
             try #require(!travelling.isEmpty, "records wait and nothing travels")
             // The hub takes some of what travels, in its order, and perhaps the link breaks before it says so.
@@ -118,7 +213,7 @@ import Testing
                 travelling = []
             } else {
                 for batch in travelling.prefix(taken) {
-                    let isOnItsWay = order.batchAcknowledged(batch.ticket)
+                    let isOnItsWay = order.batchAcknowledged(batch.ticket, now: later)
                     #expect(isOnItsWay)
                     store.forget(batch.sequences)
                 }
@@ -133,11 +228,13 @@ import Testing
         var order = DrainOrder(islandsMax: 2)
         order.linkCameUp(nextSequence: 101)
         let faults = try #require(order.nextRequest())
-        _ = order.batchSent(faults, runStarts: [10, 20], lastSequence: 20)
+        _ = order.sent(faults, runs: [10, 20], last: 20)
         let backlog = try #require(order.nextRequest())
-        try #require(backlog == .init(lane: .backlog, after: 0, before: 21), "no reading behind the next fault yet")
-        let ticket = order.batchSent(backlog, runStarts: [1, 11], lastSequence: 15)
-        let isAcknowledged = order.batchAcknowledged(ticket)
+        try #require(
+            backlog == .init(lane: .backlog, after: 0, before: 21, bytesMax: BackfillPace.bytesMin),
+            "no reading behind the next fault yet")
+        let ticket = order.sent(backlog, runs: [1, 11], last: 15)
+        let isAcknowledged = order.batchAcknowledged(ticket, now: later)
         #expect(isAcknowledged)
         #expect(order.nextRequest() == .init(lane: .faults, after: 20, before: nil))
     }
@@ -179,5 +276,49 @@ private struct AlternatingStore {
             isStored[Int(sequence)] = false
             waiting -= 1
         }
+    }
+}
+
+let later = MonotonicInstant(nanoseconds: 1_000_000)
+
+extension DrainOrder {
+    /// A batch on its way at the beginning of time.
+    mutating func sent(_ request: Request, runs: [UInt64], last: UInt64, bytes: Int = 1000) -> Ticket {
+        let sent = Sent(runStarts: runs, lastSequence: last, bytes: bytes)
+        return batchSent(request, sent, now: MonotonicInstant(nanoseconds: 0))
+    }
+}
+
+extension DrainOrder {
+    mutating func at(_ now: MonotonicInstant, _ request: Request, last: UInt64, bytes: Int) -> Ticket {
+        batchSent(request, Sent(runStarts: [last], lastSequence: last, bytes: bytes), now: now)
+    }
+}
+
+/// Takes one batch after the other, at its pace, and needs 50 ms for the way there and back.
+private struct SlowLink {
+    struct Done {
+        let ticket: DrainOrder.Ticket
+        let lane: DrainOrder.Lane
+        let bytes: Int
+        let at: MonotonicInstant
+        let age: Duration
+    }
+
+    let bytesPerSecond: Int
+    private var free = MonotonicInstant(nanoseconds: 0)
+    private var travelling: [Done] = []
+
+    init(bytesPerSecond: Int) { self.bytesPerSecond = bytesPerSecond }
+
+    mutating func send(_ ticket: DrainOrder.Ticket, _ lane: DrainOrder.Lane, _ bytes: Int, _ now: MonotonicInstant) {
+        free = max(free, now) + .nanoseconds(bytes * 1_000_000_000 / bytesPerSecond)
+        let at = free + .milliseconds(50)
+        travelling.append(Done(ticket: ticket, lane: lane, bytes: bytes, at: at, age: at - now))
+    }
+
+    mutating func arrived(by now: MonotonicInstant) -> [Done] {
+        defer { travelling.removeAll { $0.at <= now } }
+        return travelling.filter { $0.at <= now }
     }
 }

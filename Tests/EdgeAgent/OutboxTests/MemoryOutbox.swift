@@ -1,3 +1,4 @@
+import EdgeStore
 import Outbox
 import Primitives
 import Synchronization
@@ -5,30 +6,78 @@ import Telemetry
 
 /// The store contract without a disk: the suite runs on it and on SQLite, so that both mean the same.
 final class MemoryOutbox: OutboxStore {
+    struct Row {
+        var chunk: OutboxChunk
+        /// On the axis of known time.
+        var expires: Duration?
+        var acknowledged = Duration.zero
+
+        var bytes: Int { chunk.fragments.count + 64 }
+    }
+
     struct Contents {
         var next: UInt64 = 1
-        var rows: [UInt64: OutboxChunk] = [:]
+        var rows: [UInt64: Row] = [:]
+        var sent: [UInt64: Row] = [:]
         var dropped: [Run] = []
+        var lost: [SensorLoss] = []
         var kept: [String: [UInt8]] = [:]
         var wall: WallInstant?
         var receipts: [StoredReceipt] = []
         var commands: [(command: QueuedCommand, state: Int, outcome: String)] = []
+        var elapsed: KnownElapsed
+        var account = WriteAccount()
 
-        var storedBytes: Int { rows.values.reduce(0) { $0 + $1.quotaBytes } }
+        mutating func lose(_ chunk: OutboxChunk, _ reason: SensorLoss.Reason) -> [Run] {
+            let list = FragmentList(chunk.fragments)
+            dropped = Run.joined(dropped + list.runs)
+            for loss in LossReport.losses(in: list, reason: reason) { change(loss, by: loss.count, isReport: false) }
+            switch reason {
+            case .dropped: account.droppedCount += chunk.count
+            case .expired: account.expiredCount += chunk.count
+            }
+            return list.runs
+        }
+
+        mutating func change(_ loss: SensorLoss, by count: UInt64, isReport: Bool) {
+            let old = lost.first { $0.sensor == loss.sensor && $0.reason == loss.reason }?.count ?? 0
+            lost.removeAll { $0.sensor == loss.sensor && $0.reason == loss.reason }
+            let new = isReport ? old - min(old, count) : old + count
+            if new > 0 { lost.append(SensorLoss(sensor: loss.sensor, reason: loss.reason, count: new)) }
+            lost.sort { $0.sensor < $1.sensor }
+        }
     }
 
     let epoch = Epoch(value: 7)
     let limits: OutboxLimits
-    private let contents = Mutex(Contents())
+    let clock: OutboxClock
+    private let contents: Mutex<Contents>
 
-    init(limits: OutboxLimits) { self.limits = limits }
+    init(limits: OutboxLimits, clock: OutboxClock) {
+        self.limits = limits
+        self.clock = clock
+        contents = Mutex(Contents(elapsed: KnownElapsed(after: nil, now: clock.now())))
+    }
 
     func status() -> OutboxStatus {
-        contents.withLock {
-            OutboxStatus(
-                nextSequence: $0.next, recordCount: $0.rows.values.reduce(0) { $0 + $1.count },
-                storedBytes: $0.storedBytes, lastWallTime: $0.wall,
-                undeclaredCount: $0.dropped.reduce(0) { $0 + $1.count })
+        contents.withLock { contents in
+            func amount(_ rows: [Row]) -> OutboxAmount {
+                OutboxAmount(records: rows.reduce(0) { $0 + $1.chunk.count }, bytes: rows.reduce(0) { $0 + $1.bytes })
+            }
+            let rows = Array(contents.rows.values)
+            var status = OutboxStatus(
+                nextSequence: contents.next, recordCount: amount(rows).records, storedBytes: amount(rows).bytes,
+                lastWallTime: contents.wall, undeclaredCount: contents.dropped.reduce(0) { $0 + $1.count })
+            for lane in OutboxLane.allCases {
+                for priority in Retention.Priority.allCases {
+                    let mine = rows.filter { $0.chunk.lane == lane && $0.chunk.retention.priority == priority }
+                    guard !mine.isEmpty else { continue }
+                    status.tallies.append(OutboxTally(lane: lane, priority: priority, amount: amount(mine)))
+                }
+            }
+            status.replayable = amount(Array(contents.sent.values))
+            status.account = contents.account
+            return status
         }
     }
 
@@ -39,51 +88,116 @@ final class MemoryOutbox: OutboxStore {
             for (index, record) in commit.records.enumerated() where record.sequence != contents.next + UInt64(index) {
                 throw OutboxError(.wrongRecords, doing: "append", which: "memory")
             }
-            let rows = contents.rows
-            let eviction = try OutboxEviction.decide(
-                storedBytes: contents.storedBytes, quotaBytes: limits.quotaBytes,
-                incoming: OutboxChunk.chunks(of: commit.records)
-            ) { lane, after throws(OutboxError) in
-                rows.values.filter { $0.lane == lane && $0.first > after }.min { $0.first < $1.first }
-                    .map { StoredRow(first: $0.first, count: $0.count, fragmentBytes: $0.fragments.count) }
+            let now = contents.elapsed.elapsed(clock.now())
+            let incoming = OutboxChunk.chunks(of: commit).map {
+                Row(chunk: $0, expires: $0.retention.timeToLive.map { now + $0 })
             }
-            for first in eviction.storedRows { contents.rows[first] = nil }
-            for chunk in eviction.incoming { contents.rows[chunk.first] = chunk }
-            contents.dropped = Run.joined(contents.dropped + eviction.dropped)
+            let (rows, sent) = (contents.rows, contents.sent)
+            let used = (Array(rows.values) + Array(sent.values) + incoming).reduce(0) { $0 + $1.bytes }
+            let eviction = try OutboxEviction.decide(
+                excess: used - limits.quotaBytes,
+                incoming: incoming.map { StoredRow(first: $0.chunk.first, rank: $0.chunk.rank, bytes: $0.bytes) }
+            ) { rank, after throws(OutboxError) in
+                let all = rank == .acknowledged ? sent.values : rows.values
+                return all.filter { (rank == .acknowledged || $0.chunk.rank == rank) && $0.chunk.first > after }
+                    .min { $0.chunk.first < $1.chunk.first }
+                    .map { StoredRow(first: $0.chunk.first, rank: rank, bytes: $0.bytes) }
+            }
+            var dropped: [Run] = []
+            for row in eviction.stored {
+                if row.rank == .acknowledged {
+                    contents.sent[row.first] = nil
+                } else if let lost = contents.rows.removeValue(forKey: row.first) {
+                    dropped += contents.lose(lost.chunk, .dropped)
+                }
+            }
+            for row in incoming {
+                if eviction.refused.contains(where: { $0.first == row.chunk.first }) {
+                    dropped += contents.lose(row.chunk, .dropped)
+                } else {
+                    contents.rows[row.chunk.first] = row
+                }
+                contents.account.payloadBytes += UInt64(row.chunk.fragments.count)
+            }
+            for loss in commit.reported { contents.change(loss, by: loss.count, isReport: true) }
             for kept in commit.kept { contents.kept[kept.key] = kept.bytes }
             contents.next += UInt64(commit.records.count)
             contents.wall = commit.lastWallTime(after: contents.wall)
-            return eviction.dropped
+            return Run.joined(dropped)
         }
     }
 
     func take(_ request: TakeRequest) -> OutboxBatch? {
         contents.withLock { contents in
-            var rows: [UInt64] = []
-            var runs: [Run] = []
-            var fragments: [UInt8] = []
-            let before = request.before ?? .max
-            for row in contents.rows.values.sorted(by: { $0.first < $1.first })
-            where row.lane == request.lane && row.first > request.after && row.first < before {
-                guard rows.isEmpty || fragments.count + 1 + row.fragments.count <= request.bytesMax else { break }
-                if !rows.isEmpty { fragments.append(UInt8(ascii: ",")) }
-                fragments += row.fragments
-                rows.append(row.first)
-                runs.append(row.run)
+            let now = contents.elapsed.elapsed(clock.now())
+            var builder = OutboxBatchBuilder(bytesMax: request.bytesMax)
+            for row in contents.rows.values.sorted(by: { $0.chunk.first < $1.chunk.first })
+            where row.chunk.lane == request.lane && row.chunk.first > request.after
+                && row.chunk.first < request.before ?? .max && row.expires.map({ $0 > now }) ?? true
+            {
+                guard builder.add(row.chunk) else { break }
             }
-            guard !rows.isEmpty else { return nil }
-            return OutboxBatch(
-                rows: rows, runs: Run.joined(runs), fragments: fragments,
-                dropped: Array(contents.dropped.prefix(OutboxLimits.declaredRunCountMax)))
+            return builder.batch(dropped: Array(contents.dropped.prefix(OutboxLimits.declaredRunCountMax)))
         }
     }
 
     func acknowledge(_ batches: [OutboxBatch]) {
         contents.withLock { contents in
+            let now = contents.elapsed.elapsed(clock.now())
             for batch in batches {
-                for first in batch.rows { contents.rows[first] = nil }
+                for first in batch.rows {
+                    guard var row = contents.rows.removeValue(forKey: first) else { continue }
+                    row.acknowledged = now
+                    if limits.replayKeep > .zero, row.chunk.lane != .replays { contents.sent[first] = row }
+                }
                 contents.dropped.removeAll { batch.dropped.contains($0) }
             }
+            var bytes = contents.sent.values.reduce(0) { $0 + $1.bytes }
+            for first in contents.sent.keys.sorted() where bytes > limits.replayBytes {
+                bytes -= contents.sent.removeValue(forKey: first)?.bytes ?? 0
+            }
+        }
+    }
+
+    func tidy() -> [Run] {
+        contents.withLock { contents in
+            let now = contents.elapsed.elapsed(clock.now())
+            var expired: [Run] = []
+            for (first, row) in contents.rows where row.expires.map({ $0 <= now }) ?? false {
+                contents.rows[first] = nil
+                expired += contents.lose(row.chunk, .expired)
+            }
+            for (first, row) in contents.sent where row.acknowledged + limits.replayKeep < now {
+                contents.sent[first] = nil
+            }
+            return Run.joined(expired)
+        }
+    }
+
+    func losses() -> [SensorLoss] { contents.withLock { $0.lost } }
+
+    func replay(_ run: Run) -> ReplayOutcome {
+        contents.withLock { contents in
+            func inside(_ runs: [Run]) -> [Run] {
+                Run.joined(runs).flatMap { part in run.subtracting(run.subtracting([part])) }
+            }
+            let waiting = contents.rows.values.flatMap { FragmentList($0.chunk.fragments).runs }
+            var restored: [Run] = []
+            for row in contents.sent.values {
+                let chunk = row.chunk
+                let runs = FragmentList(chunk.fragments).runs
+                guard !inside(runs).isEmpty, inside(runs).allSatisfy({ inside(waiting).contains($0) }) == false else {
+                    continue
+                }
+                restored += runs
+                contents.rows[chunk.first] = Row(
+                    chunk: OutboxChunk(
+                        lane: .replays, first: chunk.first, last: chunk.last, count: chunk.count,
+                        fragments: chunk.fragments))
+            }
+            return ReplayOutcome(
+                restored: inside(restored), waiting: inside(waiting),
+                gone: run.subtracting(restored + waiting), rest: nil)
         }
     }
 
