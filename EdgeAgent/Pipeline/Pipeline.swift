@@ -342,6 +342,7 @@ public struct Pipeline: Sendable {
 
     private mutating func finish(_ turn: Turn, isFinal: Bool = false) -> PipelineOutput {
         var output = turn.output
+        if signals.hasRetentions { output.retentions = output.records.map { signals.retention(of: $0.record) } }
         output.signalRows = signals.rowsToKeep(at: turn.now.forSignals, isFinal: isFinal)
         guard isOpenChanged || evaluator.revision != keptRevision else { return output }
         isOpenChanged = false

@@ -28,10 +28,11 @@ def status(stage, config):
     return done.stdout
 
 
-def start_site(stage, fault_disk):
+def start_site(stage, fault_disk, **env):
     order = stage.folder / "order"
     site = Site(stage, agent_env={
-        "LD_PRELOAD": str(fault_disk), "FAULTDISK_FILE": str(order), "FAULTDISK_FOLDER": str(stage.folder / "outbox.sqlite")})
+        "LD_PRELOAD": str(fault_disk), "FAULTDISK_FILE": str(order), "FAULTDISK_FOLDER": str(stage.folder / "outbox.sqlite"),
+        **env})
     site.publisher = Publisher(site.broker.port, pace=0.01)
     wait_until("the first readings", site.stored, 20)
     return site, order
@@ -56,6 +57,16 @@ def test_a_failing_disk_is_named_loses_nothing_and_heals(stage, fault_disk, faul
         assert "state " not in status(stage, site.config)
     assert words in site.agent.log_path.read_text()
     assert differences(stage, site, site.publisher) == []
+
+
+def test_an_agent_that_acknowledges_too_early_is_caught(stage, fault_disk):
+    """The comparison above can fail: with this planted bug, what the disk refused is lost."""
+    site, order = start_site(stage, fault_disk, FIELDLINE_PLANTED_BUG="agentAcknowledgesBeforeDurable")
+    order.write_text("sync")
+    wait_until("the refusal", lambda: "readings cannot be kept" in site.agent.log_path.read_text(), 30)
+    order.unlink()
+    wait_until("the good news", lambda: "the outbox takes readings again" in site.agent.log_path.read_text(), 30)
+    assert any(problem.startswith("lost") for problem in differences(stage, site, site.publisher, patience=2))
 
 
 def test_a_kill_while_syncs_fail_loses_nothing(stage, fault_disk):
