@@ -107,6 +107,11 @@ let package = Package(
         room(
             "Pipeline", "EdgeAgent/Pipeline",
             ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
+        room(
+            "RuleTrial", "EdgeAgent/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
+        room(
+            "Actuation", "EdgeAgent/Actuation",
+            ["Primitives", "JSON", "Telemetry", "Expressions", "SouthboundAPI", "DriverRuntime", logging]),
         room("Outbox", "EdgeAgent/Outbox", ["Primitives", "Telemetry"]),
         room("EdgeStore", "EdgeAgent/EdgeStore", ["Primitives", "Telemetry", "Compression", "Outbox", "CSQLite"]),
         room("Connectivity", "EdgeAgent/Connectivity", ["Primitives"]),
@@ -124,8 +129,9 @@ let package = Package(
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "LocalMQTT", "ModbusDriver",
-                "ConfigText",
+                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation",
+                "SouthboundAPI",
+                "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
         room(
             "SimulatedSensors", "EdgeAgent/SimulatedSensors",
@@ -134,9 +140,9 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "Outbox", "EdgeStore", "Connectivity",
-                "HubTransport",
-                "Uplink", "Timekeeping", "AgentConfig",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore",
+                "Connectivity",
+                "HubTransport", "Uplink", "Timekeeping", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
 
@@ -285,15 +291,23 @@ let package = Package(
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
             [
-                "edge-agent", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry", "Primitives",
+                "edge-agent", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry",
+                "Primitives",
                 "BrokerKit", logging,
             ]),
         tests(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
-                "Uplink", "Connectivity", "DriverRuntime", "Timekeeping", "EdgeStore", "Outbox", "HubContract", "HubTransport", "Telemetry", "JSON",
+                "Uplink", "Connectivity", "DriverRuntime", "Timekeeping", "EdgeStore", "Outbox", "HubContract",
+                "HubTransport", "Telemetry", "JSON",
                 "Primitives", "BrokerKit", logging,
             ]),
+        tests(
+            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests",
+            ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
+        tests(
+            "Actuation", "Tests/EdgeAgent/ActuationTests",
+            ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
             ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),

@@ -1,7 +1,10 @@
 public import ConfigText
 import LocalMQTT
 import ModbusDriver
+import Pipeline
 import Primitives
+public import RuleTrial
+public import Rules
 
 extension AgentConfig {
     static let driversMax = 16
@@ -18,7 +21,11 @@ extension AgentConfig {
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
         Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
-        rules = RuleSection.read(root)
+        // Cases are checked with the rest, and run by nobody but `rule test`.
+        var cases: [RuleCase] = []
+        rules = RuleSection.read(root, cases: &cases)
+        actuators = ActuatorSection.read(root, lines: lines)
+        actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)
         signalStateInterval = root.section("signals").duration(
             "state_interval", default: .seconds(60), in: .seconds(1) ... .seconds(3600))
@@ -28,6 +35,29 @@ extension AgentConfig {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
         try root.finish()
+    }
+
+    /// The rules of a whole configuration, or of a file that has nothing but rules, and the cases beside them.
+    ///
+    /// - Throws: as `init(toml:)`.
+    public static func rulesAndCases(toml: String) throws(ConfigError) -> (rules: [Rule], cases: [RuleCase]) {
+        let root = try ConfigSection(toml: toml)
+        var cases: [RuleCase] = []
+        let rules = RuleSection.read(root, cases: &cases).map(\.rule)
+        if root.has("hub") {
+            _ = try AgentConfig(toml: toml)
+        } else {
+            try root.finish()
+        }
+        return (rules, cases)
+    }
+
+    private static func readActuation(_ section: ConfigSection, beside outbox: String) -> ActuationSettings {
+        let folder = outbox.lastIndex(of: "/").map { String(outbox[...$0]) } ?? ""
+        var settings = ActuationSettings(logPath: folder + "actuation.log")
+        settings.logPath = section.text("log", default: settings.logPath, expected: "the path of a file")
+        settings.logSize = section.bytes("log_size", default: settings.logSize, in: .kibibytes(4) ... .mebibytes(16))
+        return settings
     }
 
     private static func readOutbox(_ section: ConfigSection) -> OutboxSettings {

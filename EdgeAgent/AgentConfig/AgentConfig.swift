@@ -1,3 +1,4 @@
+public import Actuation
 public import LocalMQTT
 public import ModbusDriver
 public import Pipeline
@@ -15,6 +16,9 @@ public struct AgentConfig: Sendable {
     /// One driver a line; at most 16.
     public var lines: [ModbusConfig]
     public var rules: [EdgeRule]
+    /// At most 256.
+    public var actuators: [Actuator]
+    public var actuation: ActuationSettings
     /// What is kept of which signal; at most 256. The first that selects a signal counts.
     public var signals: [SignalSettings]
     /// Longest time between two savings of what windows and open lines hold. Default 60 s. Range 1 s … 1 h.
@@ -111,6 +115,16 @@ public struct OutboxSettings: Sendable, Equatable {
     public var cardEndurance: ByteCount?
 
     public init() {}
+}
+
+/// Where moves are logged.
+public struct ActuationSettings: Sendable, Equatable {
+    /// Default: actuation.log beside the outbox.
+    public var logPath: String
+    /// Size at which a new file is begun. Default 1 MiB. Range 4 KiB … 16 MiB.
+    public var logSize = ByteCount.mebibytes(1)
+
+    public init(logPath: String) { self.logPath = logPath }
 }
 
 /// A local broker and where its password is.

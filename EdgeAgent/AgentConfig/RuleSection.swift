@@ -1,16 +1,18 @@
 import ConfigText
 import Pipeline
 import Primitives
+import RuleTrial
 import Rules
 import Telemetry
 
 enum RuleSection {
-
-    static func read(_ root: ConfigSection) -> [EdgeRule] {
+    /// The rules, and the cases that stand beside them.
+    static func read(_ root: ConfigSection, cases: inout [RuleCase]) -> [EdgeRule] {
         let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
             let then = actions("then", section)
             let finally = actions("finally", section)
             let rule = Rule.read(section, runs: .edge)
+            cases += RuleCase.read(section, of: rule)
             if let rule, Pipeline.reservedRuleNames.contains(rule.name) {
                 section.problem("name", expected: "is the name of a built-in rule; choose another")
             }
@@ -41,10 +43,12 @@ enum RuleSection {
                     isRetained: isRetained)
             }
         }
+        if section.has("call") { return call(section) }
         guard section.has("write") else {
             section.problem(
-                "is no action: expected { publish = topic, payload = text } or "
-                    + "{ write = device, register = name, value = number }")
+                "is no action: expected { publish = topic, payload = text }, "
+                    + "{ write = device, register = name, value = number } or "
+                    + "{ call = method, on = device, payload = text, within = duration }")
             return nil
         }
         let device = section.optional("write", expected: "a device id") { DeviceID($0) }
@@ -52,5 +56,16 @@ enum RuleSection {
         let value = ConfigValue.reading("value", in: section)
         guard let device, let register, let value else { return nil }
         return .write(device: device, register: register, value: value)
+    }
+
+    private static func call(_ section: ConfigSection) -> LocalAction? {
+        let method = section.requiredText("call", expected: "the name of a method")
+        let device = section.parsed("on", default: nil as DeviceID?, expected: "a device id") { DeviceID($0) }
+        let payload = section.text("payload", default: "{}", expected: "a text")
+        let within = section.duration("within", default: .seconds(10), in: .milliseconds(100) ... .seconds(300))
+        return method.map {
+            .call(
+                device: device, method: $0, payload: MessageTemplate(keepingOtherBraces: payload), within: within)
+        }
     }
 }

@@ -37,10 +37,10 @@ enum SignalSection {
         settings.heartbeat = section.duration("heartbeat", default: settings.heartbeat, in: .seconds(1)...day)
         settings.intervalMin = section.duration("interval_min", default: settings.intervalMin, in: .zero...day)
         settings.contextMax = section.integer("context_max", default: settings.contextMax, in: 1...6000)
-        settings.priority = section.choice(
-            "priority", default: settings.priority, ["low": .low, "normal": .normal, "high": .high])
+        settings.retention.priority = section.choice(
+            "priority", default: settings.retention.priority, ["low": .low, "normal": .normal, "high": .high])
         if section.take("time_to_live") != nil {
-            settings.timeToLive = section.duration(
+            settings.retention.timeToLive = section.duration(
                 "time_to_live", default: day, in: .seconds(1) ... .seconds(31_536_000))
         }
         settings.windows = section.sections("window", countMax: SignalSettings.windowsMax).compactMap(window)

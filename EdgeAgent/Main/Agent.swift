@@ -1,3 +1,4 @@
+import Actuation
 import AgentConfig
 import DriverRuntime
 import EdgeStore
@@ -89,6 +90,7 @@ private struct Parts {
     let store: SQLiteOutbox
     let drivers: [any SouthboundDriver]
     private let core: AgentCore
+    private let actuation: ActuationShell
     private let uplink: Uplink
     private var pipeline: Pipeline
 
@@ -120,7 +122,16 @@ private struct Parts {
                 })
         }
         self.drivers = drivers
-        let router = CommandRouter(gateway: loaded.uplink.gateway, drivers: drivers, store: store)
+        let actions = LocalActions(drivers: drivers)
+        let actuation = try failing { () throws(DriverError) in
+            try ActuationShell(
+                actuators: config.actuators, logPath: config.actuation.logPath,
+                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: driverClock, logger: logger
+            ) { actions.perform($0) }
+        }
+        self.actuation = actuation
+        let router = CommandRouter(
+            gateway: loaded.uplink.gateway, drivers: drivers, store: store, actuation: actuation, clock: clock)
         let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
         let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock)
         let uplink = try failing { () throws(UplinkError) in
@@ -133,14 +144,8 @@ private struct Parts {
             interval: config.outbox.commitInterval, bytes: config.outbox.commitBytes.bytes,
             gateway: loaded.uplink.gateway)
         core = AgentCore(
-            store: store, clock: clock, pace: pace, health: health, logger: logger,
-            actuate: { actuation in
-                do throws(DriverError) {
-                    try router.perform(actuation)
-                } catch {
-                    logger.error("a local action failed", metadata: ["reason": "\(error)"])
-                }
-            },
+            store: store, clock: clock, pace: pace, health: health, logger: logger, arrived: { actuation.arrived($0) },
+            actuate: { router.act($0, logger: logger) },
             stored: { uplink.recordsStored() })
         pipeline = Pipeline(
             rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
@@ -150,6 +155,8 @@ private struct Parts {
 
     /// The core first, so that drivers find it; the uplink before the drivers, so that a backlog is on its way early.
     func start() throws(AgentFailure) {
+        // Before anything else: where things stood is where they stand.
+        try failing { () throws(DriverError) in try actuation.start() }
         let drivers = drivers
         guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
@@ -160,9 +167,11 @@ private struct Parts {
         }
     }
 
-    /// First the sources, then what they feed, then the way out; the store closes with the last of them.
+    /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the
+    /// store closes with the last of them.
     var shutdown: [Step] {
-        drivers.map { driver in Step(name: driver.name) { driver.stop() } }
+        [Step(name: "actuators") { actuation.stop() }]
+            + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },

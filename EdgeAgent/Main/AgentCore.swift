@@ -39,7 +39,8 @@ final class AgentCore: ReadingSink {
     private let clock: GatewayClock
     private let pace: CommitPace
     private let health: OutboxHealth
-    private let actuate: @Sendable (Actuation) -> Void
+    private let actuate: @Sendable (RuleAction) -> Void
+    private let arrived: @Sendable ([Reading]) -> Void
     private let stored: @Sendable () -> Void
     private let logger: Logger
     private let thread = Monitor<OwnThread?>(nil)
@@ -47,13 +48,15 @@ final class AgentCore: ReadingSink {
     init(
         store: any OutboxStore, clock: GatewayClock, pace: CommitPace = CommitPace(), health: OutboxHealth,
         logger: Logger,
-        actuate: @escaping @Sendable (Actuation) -> Void, stored: @escaping @Sendable () -> Void
+        arrived: @escaping @Sendable ([Reading]) -> Void = { _ in },
+        actuate: @escaping @Sendable (RuleAction) -> Void, stored: @escaping @Sendable () -> Void
     ) {
         self.store = store
         self.clock = clock
         self.pace = pace
         self.health = health
         self.logger = logger
+        self.arrived = arrived
         self.actuate = actuate
         self.stored = stored
     }
@@ -79,6 +82,8 @@ final class AgentCore: ReadingSink {
     // MARK: Drivers' threads
 
     func accept(_ delivery: Delivery) throws(SinkError) {
+        // Interlocks know of it before any rule does.
+        arrived(delivery.readings)
         let ticket: UInt64? = desk.withLock { desk in
             guard !desk.isStopping else { return nil }
             let ticket = desk.nextTicket

@@ -1,8 +1,10 @@
+import Actuation
 import JSON
 import Outbox
 import Primitives
 import SouthboundAPI
 import Telemetry
+import Timekeeping
 import Uplink
 
 /// The way from a device id to its driver, for commands from the hub and for local actions.
@@ -10,10 +12,19 @@ struct CommandRouter: CommandHandler {
     let gateway: DeviceID
     let drivers: [any SouthboundDriver]
     let store: any OutboxStore
+    let actuation: ActuationShell
+    let clock: GatewayClock
 
     /// Statuses as Azure's device SDKs give them: 400 for a payload that does not fit, 501 for a method that is not
     /// there, 500 for one that failed; and 404 for a child that is not here, 504 for one that was not reached in time.
     func perform(_ call: CommandCall, reply: @escaping @Sendable (CommandAnswer) -> Void) {
+        perform(call, by: "command \(call.name)", reply: reply)
+    }
+
+    /// The same for a method that a rule calls.
+    ///
+    /// - Parameter by: who asks, for the log of moves.
+    func perform(_ call: CommandCall, by: String, reply: @escaping @Sendable (CommandAnswer) -> Void) {
         guard call.device != gateway else { return reply(own(call)) }
         guard let driver = drivers.first(where: { $0.serves(call.device) }) else {
             return reply(
@@ -21,7 +32,12 @@ struct CommandRouter: CommandHandler {
         }
         let command = DeviceCommand(
             device: call.device, name: call.name, payload: call.payload, deadline: call.deadline)
+        let writes = driver.writes(of: command)
+        // 409: what the command asks for stands against an interlock, a least time or an override.
+        if let refusal = actuation.commandBegins(writes, by: by) { return reply(.failed(409, refusal)) }
+        let actuation = actuation
         driver.command(command) { outcome in
+            actuation.commandEnded(writes, by: by, failure: outcome.failure)
             switch outcome {
             case .executed(let answer): reply(CommandAnswer(status: 200, payload: answer ?? Array("null".utf8)))
             case .refused(.unknownCommand, let reason): reply(.failed(501, reason))
@@ -30,22 +46,6 @@ struct CommandRouter: CommandHandler {
             case .expired(let reason): reply(.failed(504, reason))
             }
         }
-    }
-
-    /// A local action goes to the first driver that can do it.
-    func perform(_ actuation: Actuation) throws(DriverError) {
-        var last: DriverError?
-        for driver in drivers {
-            do throws(DriverError) {
-                return try driver.perform(actuation)
-            } catch {
-                switch error.problem {
-                case .notForThisDriver, .unknownTarget: last = last ?? error
-                case .alreadyStarted, .systemRefused, .stopped, .valueNotAllowed, .queueFull: throw error
-                }
-            }
-        }
-        if let last { throw last }
     }
 
     /// `{"epoch":"9f86d081884c7d65","start":"1001","count":"500"}`: sends acknowledged records again, as far as they are
@@ -95,7 +95,24 @@ struct CommandRouter: CommandHandler {
                 return .failed(500, error.description)
             }
         case "ReplayRange": return replay(call.payload)
-        default: return .failed(501, "this gateway has no command \(call.name); it knows ping, status and ReplayRange")
+        case "actuators": return actuators()
+        case "override": return override(call)
+        case "release": return release(call)
+        default:
+            return .failed(
+                501,
+                "this gateway has no command \(call.name); it knows ping, status, ReplayRange, actuators, override "
+                    + "and release")
+        }
+    }
+}
+
+extension CommandOutcome {
+    /// Why it was not done, or is not known to be done; `nil` when it was.
+    var failure: String? {
+        switch self {
+        case .executed: nil
+        case .refused(_, let reason), .failed(let reason), .expired(let reason): reason
         }
     }
 }

@@ -183,7 +183,7 @@ enum TextFile {
     /// 1 MiB: nothing that the agent reads whole is larger.
     static let bytesMax = 1_048_576
 
-    static func read(_ path: String) throws(FileProblem) -> String {
+    static func read(_ path: String, bytesMax: Int = bytesMax) throws(FileProblem) -> String {
         let descriptor = open(path, O_RDONLY | O_CLOEXEC)
         guard descriptor >= 0 else { throw FileProblem(path: path, reason: String(cString: strerror(errno))) }
         defer { close(descriptor) }
@@ -194,7 +194,9 @@ enum TextFile {
             guard count >= 0 else { throw FileProblem(path: path, reason: String(cString: strerror(errno))) }
             if count == 0 { break }
             bytes += chunk[..<count]
-            guard bytes.count <= bytesMax else { throw FileProblem(path: path, reason: "it is larger than 1 MiB") }
+            guard bytes.count <= bytesMax else {
+                throw FileProblem(path: path, reason: "it is larger than \(bytesMax >> 20) MiB")
+            }
         }
         guard let text = String(validating: bytes, as: UTF8.self) else {
             throw FileProblem(path: path, reason: "it is not UTF-8 text")

@@ -32,7 +32,7 @@ struct CoreTurn {
     private(set) var records: [SequencedRecord] = []
     private(set) var retentions: [Retention] = []
     private(set) var reported: [SensorLoss] = []
-    private(set) var actuations: [Actuation] = []
+    private(set) var actuations: [RuleAction] = []
     private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
     private(set) var signalRows: [String: [UInt8]] = [:]

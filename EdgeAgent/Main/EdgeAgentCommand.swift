@@ -1,3 +1,4 @@
+import Actuation
 import AgentConfig
 import ConfigText
 import Connectivity
@@ -24,6 +25,13 @@ enum EdgeAgentCommand {
         Verb(
             name: "status", abstract: "Show what waits in the outbox, also while the agent runs.", options: [config],
             run: status),
+        Verb(
+            name: "moves", abstract: "Show who or what moved which actuator, oldest first.",
+            options: [
+                config, Verb.Option(name: "last", placeholder: "count", help: "only so many lines; left out: 100"),
+                Verb.Option(name: "output", placeholder: "table|json", help: "json: the lines as they are stored"),
+            ], run: moves),
+        RuleTest.verb,
         Simulation.verb,
     ]
 
@@ -83,6 +91,17 @@ enum EdgeAgentCommand {
         }
         Terminal.line(
             "\(file) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")
+    }
+
+    private static func moves(_ options: OptionValues) throws(ExitStatus) {
+        let last = try options.value("last", expected: "a number from 1") { Int($0).flatMap { $0 > 0 ? $0 : nil } }
+        let isJSON = try options.value("output", expected: "table or json") {
+            $0 == "json" ? true : $0 == "table" ? false : nil
+        }
+        let loaded = try Configured.load(options.required("config"))
+        for line in ActuationLog.lines(at: loaded.config.actuation.logPath).suffix(last ?? 100) {
+            Terminal.line(isJSON == true ? line.text : line.shown)
+        }
     }
 
     private static func status(_ options: OptionValues) throws(ExitStatus) {

@@ -14,13 +14,16 @@ struct Verb: Sendable {
     let name: String
     let abstract: String
     var discussion = ""
+    /// What stands without a name before it; among the options for whoever runs the verb.
+    var operand: Option?
     let options: [Option]
     /// Does it; ends early with the exit status that it throws.
     let run: @Sendable (OptionValues) throws(ExitStatus) -> Void
 
     var usage: String {
         let options = options.map { $0.isRequired ? $0.usage : "[\($0.usage)]" }
-        return (["edge-agent", name] + options).joined(separator: " ")
+        let operand = operand.map { ["<\($0.placeholder)>"] } ?? []
+        return (["edge-agent", name] + operand + options).joined(separator: " ")
     }
 }
 
@@ -43,7 +46,9 @@ struct OptionValues: Sendable {
     }
 
     subscript(name: String) -> String? {
-        precondition(verb.options.contains { $0.name == name }, "\(verb.name) declares no option \(name)")
+        precondition(
+            verb.options.contains { $0.name == name } || verb.operand?.name == name,
+            "\(verb.name) declares no option \(name)")
         return values[name]
     }
 
@@ -90,14 +95,21 @@ enum Call {
         guard let first = words.first, !isHelp(first) else { return .help(overview(of: verbs)) }
         if first == "help", words.count == 1 { return .help(overview(of: verbs)) }
         if first == "--version" { return .help("edge-agent \(AgentVersion.text)") }
-        let name = first == "help" ? words[1] : first
+        let rest = first == "help" ? words.dropFirst() : words[...]
+        // A verb may have two words.
+        let two = rest.prefix(2).joined(separator: " ")
+        let name = verbs.contains { $0.name == two } ? two : rest.first ?? ""
         guard let verb = verbs.first(where: { $0.name == name }) else {
+            if let inner = verbs.first(where: { $0.name.hasPrefix(name + " ") }), !isHelp(rest.dropFirst().first ?? "")
+            {
+                throw CallProblem(problems: ["\(name) needs a second word: \(inner.name)"], verb: inner)
+            }
             let hint = nearest(name, among: verbs.map(\.name)).map { "; did you mean \($0)?" } ?? ""
             throw CallProblem(problems: ["there is no verb \(name)\(hint)"], verb: nil)
         }
-        let rest = words.dropFirst()
-        if first == "help" || rest.contains(where: isHelp) { return .help(help(of: verb)) }
-        return .run(verb, try options(rest, of: verb))
+        let given = rest.dropFirst(name.split(separator: " ").count)
+        if first == "help" || given.contains(where: isHelp) { return .help(help(of: verb)) }
+        return .run(verb, try options(given, of: verb))
     }
 
     private static func options(_ words: ArraySlice<String>, of verb: Verb) throws(CallProblem) -> OptionValues {
@@ -106,6 +118,10 @@ enum Call {
         var rest = words
         while let word = rest.popFirst() {
             guard word.hasPrefix("--") else {
+                if let operand = verb.operand, values[operand.name] == nil {
+                    values[operand.name] = word
+                    continue
+                }
                 problems.append("\(word) stands alone; every value follows its option")
                 continue
             }
@@ -123,6 +139,9 @@ enum Call {
                 continue
             }
             if values.updateValue(value, forKey: name) != nil { problems.append("--\(name) is given twice") }
+        }
+        if let operand = verb.operand, values[operand.name] == nil {
+            problems.append("<\(operand.placeholder)> is missing: \(operand.help)")
         }
         for option in verb.options where option.isRequired && !words.contains(where: { names($0, option) }) {
             problems.append("\(option.usage) is missing: \(option.help)")

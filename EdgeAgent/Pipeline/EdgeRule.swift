@@ -26,15 +26,22 @@ public enum LocalAction: Sendable, Equatable {
     case publish(topic: MessageTemplate, payload: MessageTemplate, isRetained: Bool)
     /// Write a register of a device; `nil` is the device of the fault.
     case write(device: DeviceID?, register: String, value: ReadingValue)
+    /// Call a direct method of a device, as the hub would; `nil` is the device of the fault.
+    case call(device: DeviceID?, method: String, payload: MessageTemplate, within: Duration)
 
-    func actuation(rule: Rule, device: DeviceID, value: String?) -> Actuation {
+    func deed(rule: Rule, device: DeviceID, value: String?) -> RuleAction.Deed {
+        func filled(_ template: MessageTemplate) -> String {
+            template.message(rule: rule, device: device, value: value)
+        }
         switch self {
         case .publish(let topic, let payload, let isRetained):
-            .publish(
-                topic: topic.message(rule: rule, device: device, value: value),
-                payload: Array(payload.message(rule: rule, device: device, value: value).utf8), isRetained: isRetained)
+            return .actuate(
+                .publish(topic: filled(topic), payload: Array(filled(payload).utf8), isRetained: isRetained))
         case .write(let target, let register, let value):
-            .write(device: target ?? device, register: register, value: value)
+            return .actuate(.write(device: target ?? device, register: register, value: value))
+        case .call(let target, let method, let payload, let within):
+            return .call(
+                device: target ?? device, method: method, payload: Array(filled(payload).utf8), within: within)
         }
     }
 }

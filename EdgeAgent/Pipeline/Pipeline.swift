@@ -332,7 +332,9 @@ public struct Pipeline: Sendable {
         _ actions: [LocalAction], _ rule: Rule, _ device: DeviceID, _ value: String?, _ turn: inout Turn
     ) {
         for action in actions {
-            turn.output.actuations.append(action.actuation(rule: rule, device: device, value: value))
+            turn.output.actuations.append(
+                RuleAction(
+                    rule: rule.name, device: device, deed: action.deed(rule: rule, device: device, value: value)))
         }
     }
 
@@ -340,6 +342,7 @@ public struct Pipeline: Sendable {
 
     private mutating func finish(_ turn: Turn, isFinal: Bool = false) -> PipelineOutput {
         var output = turn.output
+        if signals.hasRetentions { output.retentions = output.records.map { signals.retention(of: $0.record) } }
         output.signalRows = signals.rowsToKeep(at: turn.now.forSignals, isFinal: isFinal)
         guard isOpenChanged || evaluator.revision != keptRevision else { return output }
         isOpenChanged = false

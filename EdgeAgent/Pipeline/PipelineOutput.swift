@@ -24,7 +24,7 @@ public struct PipelineOutput: Sendable, Equatable {
     /// One a record, or none at all: then all have the standard retention.
     public internal(set) var retentions: [Retention] = []
     /// To be done at once, whatever the disk says: doing it again is harmless.
-    public internal(set) var actuations: [Actuation] = []
+    public internal(set) var actuations: [RuleAction] = []
     /// To be kept in the transaction that keeps the records; `nil` when the bytes kept before are still right.
     public internal(set) var state: [UInt8]?
     /// State of signals, for the same transaction: each row in place of the earlier one of that key.

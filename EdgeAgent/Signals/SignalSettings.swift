@@ -1,6 +1,6 @@
 public import Expressions
 public import Primitives
-internal import Telemetry
+public import Telemetry
 
 /// How the readings of one signal, or of many, are treated: one `[[signal]]` of the configuration.
 ///
@@ -29,12 +29,9 @@ public struct SignalSettings: Sendable, Equatable {
     public var expression: SignalExpression?
     /// Age beyond which an input of the expression is missing. Default 5 min. Range 1 s … 24 h.
     public var inputAgeMax = Duration.seconds(300)
-    public var priority = Priority.normal
-    /// How long a reading is worth sending. `nil` for ever.
-    public var timeToLive: Duration?
-
-    /// Who goes first when the outbox is full.
-    public enum Priority: Int, Sendable { case low, normal, high }
+    /// Of what is kept and of what its windows give: who goes first when the outbox is full, and how long it is worth
+    /// sending.
+    public var retention = Retention.standard
 
     public init(device: DeviceID? = nil, metric: String? = nil) {
         self.device = device

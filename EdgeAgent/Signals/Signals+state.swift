@@ -1,5 +1,6 @@
 internal import Primitives
 internal import Rules
+public import Telemetry
 
 /// What a restart finds again: a row a signal, written when windows or lines give something out that the row still holds,
 /// and otherwise once in `stateInterval`. Readings that were left out after the last writing are what a power cut costs.
@@ -139,5 +140,25 @@ extension Signals {
             writer.instant(until)
         }
         return SignalRow(key: Self.contextKey, bytes: writer.bytes)
+    }
+}
+
+extension Signals {
+    /// Whether any signal has another retention than the standard one.
+    public var hasRetentions: Bool { settings.contains { $0.retention != .standard } }
+
+    /// That of the signal; a window's result has that of the signal it is of, and a fault the standard one.
+    public func retention(of record: Record) -> Retention {
+        guard case .reading(let reading) = record else { return .standard }
+        var metric = Substring(reading.metric)
+        while true {
+            if let place = index[SignalKey(device: reading.device, metric: String(metric))] ?? nil,
+                let chosen = cells[place].value.settings
+            {
+                return settings[chosen].retention
+            }
+            guard let dot = metric.lastIndex(of: ".") else { return .standard }
+            metric = metric[..<dot]
+        }
     }
 }

@@ -49,7 +49,7 @@ extension Rule {
     }
 
     private static func expression(_ section: ConfigSection) -> Condition? {
-        if section.has("when") {
+        if section.take("when") != nil {
             section.problem("when", expected: "does not go together with expression; a rule has one of them")
         }
         guard let text = section.optionalText("expression", expected: "a condition over metrics") else { return nil }

@@ -90,7 +90,7 @@ public struct Rule: Hashable, Sendable {
 
     private var problems: [RuleError.Problem] {
         var found: [RuleError.Problem] = []
-        if !(1...100).contains(name.utf8.count) || !name.utf8.allSatisfy(Self.isNameByte) {
+        if !Self.isName(name) {
             found.append(.init(.name, "needs 1 to 100 letters, digits, - _ or ."))
         }
         if let metric, !(1...TelemetryLimits.metricBytesMax).contains(metric.utf8.count) {
@@ -141,6 +141,11 @@ public struct Rule: Hashable, Sendable {
             return hysteresis <= (band.upperBound - band.lowerBound) / 2
                 ? nil : "needs at most half the band \(condition.limitText), or the fault could never end"
         }
+    }
+
+    /// Whether the text may name a rule, or an actuator.
+    public static func isName(_ text: String) -> Bool {
+        (1...100).contains(text.utf8.count) && text.utf8.allSatisfy(isNameByte)
     }
 
     private static func isNameByte(_ byte: UInt8) -> Bool {

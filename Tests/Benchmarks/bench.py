@@ -18,6 +18,7 @@ sys.path[:0] = [str(ROOT / "Deploy/dev"), str(ROOT / "Tests/Compatibility")]
 
 import devices  # noqa: E402
 import outbox  # noqa: E402
+import reaction  # noqa: E402
 import uplink  # noqa: E402
 from sas import service_token  # noqa: E402
 from stage import Browser, Stage, broker_program, free_port, can_connect, wait_until  # noqa: E402
@@ -232,7 +233,8 @@ def main():
     options.add_argument("--programs", required=True, type=pathlib.Path, help="the folder of cloud-hub and hub-bench")
     options.add_argument("--agent", required=True, type=pathlib.Path, help="edge-agent as it goes to a board")
     rows = {"ingest": ingest, "handshakes": handshakes, "storm": storm, "twins": twins, "gateway": gateway,
-            "rules": rules, "signals": signals, "uplink": uplink.measure, "outbox": outbox.measure}
+            "rules": rules, "reaction": reaction.measure, "signals": signals, "uplink": uplink.measure,
+            "outbox": outbox.measure}
     options.add_argument("--only", choices=rows, help="one part of it")
     options = options.parse_args()
     print(f"edge-agent           {options.agent.stat().st_size / 2**20:.1f} MiB with Swift's libraries in it (wanted 15)")

@@ -85,17 +85,6 @@ extension BrokerLink {
 
     /// Queues what waits and writes all that the socket takes.
     private func flush(_ handle: borrowing MosquittoHandle) throws(Ending) {
-        for actuating in mailbox.takeActuations() {
-            let (status, messageID) = handle.publish(
-                topic: actuating.topic, payload: actuating.payload, isRetained: actuating.isRetained)
-            guard status == MOSQ_ERR_SUCCESS.rawValue else {
-                logger.error(
-                    "a local action was refused by libmosquitto and is dropped",
-                    metadata: ["topic": "\(actuating.topic)", "reason": "\(MosquittoHandle.text(of: status))"])
-                continue
-            }
-            unconfirmed[messageID] = actuating
-        }
         let room = desk.isFull ? 0 : CommandDesk.countMax
         for command in mailbox.takeCommands(room, now: clock.monotonic()).toSend { send(command, handle) }
         guard handle.wantsWrite else {
@@ -157,7 +146,6 @@ extension BrokerLink {
     }
 
     private func confirmed(_ messageID: Int32) {
-        if unconfirmed.removeValue(forKey: messageID) != nil { return }
         if let ended = desk.brokerConfirmed(messageID: messageID) { reply(ended) }
     }
 

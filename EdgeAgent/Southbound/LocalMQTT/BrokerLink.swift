@@ -64,8 +64,6 @@ final class BrokerLink {
     var qos1Count = 0
     var stamp = MessageReader.Stamp(time: .never, clock: .unset, quality: .good)
     var connectAnswer: (code: Int32, sessionPresent: Bool)?
-    /// Actuations that the broker has not confirmed, by message id.
-    var unconfirmed: [Int32: Mailbox.Actuating] = [:]
 
     init(config: LocalMQTTConfig, answerFilters: [String], surroundings: Surroundings) {
         self.config = config
@@ -130,10 +128,8 @@ final class BrokerLink {
             "connected to the local broker", metadata: ["session": answer.sessionPresent ? "resumed" : "new"])
     }
 
-    /// What was handed to the library and not confirmed: actuations are sent again, commands are not.
+    /// Commands that were handed to the library and not confirmed are not sent again.
     private func connectionOver() {
-        mailbox.giveBack(unconfirmed.sorted { $0.key < $1.key }.map(\.value))
-        unconfirmed.removeAll()
         for ended in desk.linkLost() { reply(ended) }
     }
 

@@ -2,6 +2,7 @@ import DriverRuntime
 public import Logging
 public import Primitives
 public import SouthboundAPI
+import Synchronization
 
 /// Reads sensors that publish to a local MQTT broker, and sends them commands and actuations through it.
 ///
@@ -23,6 +24,9 @@ public final class LocalMQTTDriver: SouthboundDriver {
     }
 
     private let shell: DriverShell
+    private let actionShell: DriverShell
+    /// Whether the thread for actions runs: a driver that nobody asks to act has no second connection.
+    private let acting = Mutex((hasStarted: false, hasLink: false))
     private let config: LocalMQTTConfig
     private let logger: Logger
     private let routing: CommandRouting
@@ -40,6 +44,8 @@ public final class LocalMQTTDriver: SouthboundDriver {
         shell = try DriverShell(
             "local MQTT driver", name: config.name,
             problem: config.problems().first.map { "\($0.key) \($0.problem)" }, clock: clock, logger: logger)
+        actionShell = try DriverShell(
+            "local MQTT driver's actions", name: config.name, problem: nil, clock: clock, logger: logger)
         self.config = config
         var logger = shell.logger
         logger[metadataKey: "broker"] = "\(config.host):\(config.port)"
@@ -48,7 +54,8 @@ public final class LocalMQTTDriver: SouthboundDriver {
         let configured = Set(config.topics.compactMap(\.device) + config.commands.compactMap(\.device))
         let mayLearn = config.topics.contains { $0.device == nil }
         self.learned = LearnedDevices(kept: mayLearn ? learned : [], configured: configured)
-        mailbox = Mailbox(wake: shell.wake, knownDevices: configured.union(self.learned.devices))
+        mailbox = Mailbox(
+            wake: shell.wake, actionWake: actionShell.wake, knownDevices: configured.union(self.learned.devices))
     }
 
     public func start(into sink: any ReadingSink) throws(DriverError) {
@@ -58,6 +65,20 @@ public final class LocalMQTTDriver: SouthboundDriver {
             mailbox: mailbox, sink: sink, clock: shell.clock, logger: logger, learned: learned)
         try shell.start(threadName: "mqtt-\(name)") {
             BrokerLink(config: config, answerFilters: filters, surroundings: surroundings).run()
+        }
+        acting.withLock { $0.hasStarted = true }
+        if mailbox.hasActuations { try beginActing() }
+    }
+
+    private func beginActing() throws(DriverError) {
+        let isFirst = acting.withLock { acting in
+            defer { acting.hasLink = acting.hasLink || acting.hasStarted }
+            return acting.hasStarted && !acting.hasLink
+        }
+        guard isFirst else { return }
+        let (config, mailbox, actionShell, logger) = (config, mailbox, actionShell, logger)
+        try actionShell.start(threadName: "act-\(name)") {
+            ActionLink(config: config, mailbox: mailbox, shell: actionShell, logger: logger).run()
         }
     }
 
@@ -91,6 +112,7 @@ public final class LocalMQTTDriver: SouthboundDriver {
             case .stopping: throw DriverError(.stopped, doing: doing, which: topic)
             }
         }
+        try beginActing()
     }
 
     public func command(_ command: DeviceCommand, reply: @escaping @Sendable (CommandOutcome) -> Void) {
@@ -110,8 +132,14 @@ public final class LocalMQTTDriver: SouthboundDriver {
         }
     }
 
+    public func writes(of command: DeviceCommand) -> [Actuation] {
+        guard let publish = try? routing.publish(for: command, id: 0, driver: name) else { return [] }
+        return [.publish(topic: publish.topic, payload: publish.payload, isRetained: publish.isRetained)]
+    }
+
     public func stop() {
         mailbox.stop()
         shell.stop()
+        actionShell.stop()
     }
 }

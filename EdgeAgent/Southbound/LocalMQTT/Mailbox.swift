@@ -34,9 +34,12 @@ final class Mailbox: Sendable {
 
     private let state: Mutex<State>
     let wake: WakeSignal
+    /// Of the thread that sends actuations.
+    let actionWake: WakeSignal
 
-    init(wake: WakeSignal, knownDevices: Set<DeviceID>) {
+    init(wake: WakeSignal, actionWake: WakeSignal, knownDevices: Set<DeviceID>) {
         self.wake = wake
+        self.actionWake = actionWake
         state = Mutex(State(knownDevices: knownDevices))
     }
 
@@ -55,7 +58,7 @@ final class Mailbox: Sendable {
             return nil
         }
         if let refusal { throw refusal }
-        wake.ring()
+        actionWake.ring()
     }
 
     /// A number for a new command.
@@ -81,6 +84,7 @@ final class Mailbox: Sendable {
     func stop() {
         state.withLock { $0.isStopping = true }
         wake.ring()
+        actionWake.ring()
     }
 
     var isStopping: Bool { state.withLock { $0.isStopping } }
@@ -89,7 +93,9 @@ final class Mailbox: Sendable {
 
     var devices: Set<DeviceID> { state.withLock { $0.knownDevices } }
 
-    // MARK: The driver's thread
+    var hasActuations: Bool { state.withLock { !$0.actuations.isEmpty } }
+
+    // MARK: The driver's threads
 
     func takeActuations() -> [Actuating] {
         state.withLock { state in

@@ -38,6 +38,15 @@ final class LineMailbox: Sendable {
         state.withLock { state in state.jobs.isEmpty ? nil : state.jobs.removeFirst() }
     }
 
+    /// Those among the jobs that are actuations.
+    func takeActuations() -> [WriteJob] {
+        state.withLock { state in
+            let taken = state.jobs.filter(\.isActuation)
+            state.jobs.removeAll(where: \.isActuation)
+            return taken
+        }
+    }
+
     func stop() {
         state.withLock { $0.isStopping = true }
         wake.ring()
@@ -47,6 +56,8 @@ final class LineMailbox: Sendable {
 }
 
 extension WriteJob {
+    var isActuation: Bool { if case .actuation = origin { true } else { false } }
+
     /// Both are actuations of the same register of the same unit.
     func isReplaced(by newer: WriteJob) -> Bool {
         guard case .actuation(let register, _) = origin, case .actuation(let newRegister, _) = newer.origin else {

@@ -87,6 +87,9 @@ final class ModbusLine {
         }
     }
 
+    /// For what is still to be written when the driver stops.
+    private static let endTime = Duration.seconds(2)
+
     struct LineGone: Error {
         let text: String
     }
@@ -101,6 +104,13 @@ final class ModbusLine {
             }
             try poll(index, handle)
         }
+        try endActuations(handle)
+    }
+
+    /// What shall be at the end is still written, such as fail-safe positions; commands that wait end elsewhere.
+    private func endActuations(_ handle: borrowing ModbusHandle) throws(LineGone) {
+        let end = clock.monotonic() + Self.endTime
+        for job in mailbox.takeActuations() where clock.monotonic() < end { try perform(job, handle) }
     }
 
     /// The unit that has been due for longest and may be asked; nobody while the sink recovers.

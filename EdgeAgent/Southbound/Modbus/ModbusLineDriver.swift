@@ -98,6 +98,13 @@ public final class ModbusLineDriver: SouthboundDriver {
         }
     }
 
+    public func writes(of command: DeviceCommand) -> [Actuation] {
+        guard let unit = planning.unit(of: command.device),
+            let settings = try? planning.settings(of: command, unit: unit)
+        else { return [] }
+        return settings.map { .write(device: command.device, register: $0.register, value: $0.value) }
+    }
+
     public func stop() {
         mailbox.stop()
         shell.stop()

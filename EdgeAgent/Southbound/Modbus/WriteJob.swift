@@ -45,10 +45,25 @@ struct WritePlanning: Sendable {
     /// The writes of a command: those that the configuration lists, or for `SetValue` those of its payload, either
     /// `{"register": "relay", "value": 1}` or `{"relay": true, "limit": 40.5}`.
     func writes(of command: DeviceCommand, unit: Int) throws(Refusal) -> [RegisterWrite] {
+        let isListed = units[unit].commands.contains { $0.command == command.name }
+        var writes: [RegisterWrite] = []
+        for setting in try settings(of: command, unit: unit) {
+            do throws(Refusal) {
+                writes.append(try write(setting.value, to: setting.register, unit: unit))
+            } catch {
+                // The register is named by a payload: one that is not there is the payload's fault.
+                throw isListed ? error : Refusal(problem: .valueNotAllowed, reason: error.reason)
+            }
+        }
+        return writes
+    }
+
+    /// The same as registers' names and values.
+    func settings(
+        of command: DeviceCommand, unit: Int
+    ) throws(Refusal) -> [(register: String, value: ReadingValue)] {
         if let listed = units[unit].commands.first(where: { $0.command == command.name }) {
-            var writes: [RegisterWrite] = []
-            for entry in listed.writes { writes.append(try write(entry.value, to: entry.register, unit: unit)) }
-            return writes
+            return listed.writes.map { ($0.register, $0.value) }
         }
         guard command.name == "SetValue" else {
             throw Refusal(
@@ -61,28 +76,17 @@ struct WritePlanning: Sendable {
         } catch {
             throw Refusal(problem: .valueNotAllowed, reason: "the payload of SetValue cannot be read: \(error)")
         }
-        var writes: [RegisterWrite] = []
         if let register = document["register"]?.stringValue, let value = document["value"] {
-            return [try write(named: register, value, unit: unit)]
+            return [(register, try value.asReading(register))]
         }
         guard let members = document.objectValue?.members, (1...16).contains(members.count) else {
             throw Refusal(
                 problem: .valueNotAllowed,
                 reason: "SetValue needs {\"register\": name, \"value\": value}, or 1 to 16 registers with their values")
         }
-        for member in members {
-            writes.append(try write(named: member.key, member.value, unit: unit))
-        }
-        return writes
-    }
-
-    /// The register is named by a payload: one that is not there is the payload's fault.
-    private func write(named register: String, _ value: JSONValue, unit: Int) throws(Refusal) -> RegisterWrite {
-        do throws(Refusal) {
-            return try write(try value.asReading(register), to: register, unit: unit)
-        } catch {
-            throw Refusal(problem: .valueNotAllowed, reason: error.reason)
-        }
+        var settings: [(register: String, value: ReadingValue)] = []
+        for member in members { settings.append((member.key, try member.value.asReading(member.key))) }
+        return settings
     }
 }
 

@@ -9,6 +9,26 @@ public enum Actuation: Hashable, Sendable {
     case write(device: DeviceID, register: String, value: ReadingValue)
 }
 
+/// What a rule asks for at once, and which rule that is.
+public struct RuleAction: Hashable, Sendable {
+    public enum Deed: Hashable, Sendable {
+        case actuate(Actuation)
+        /// Call a direct method, as the hub would; it must reach the device within the time.
+        case call(device: DeviceID, method: String, payload: [UInt8], within: Duration)
+    }
+
+    public let rule: String
+    /// The device of the fault.
+    public let device: DeviceID
+    public let deed: Deed
+
+    public init(rule: String, device: DeviceID, deed: Deed) {
+        self.rule = rule
+        self.device = device
+        self.deed = deed
+    }
+}
+
 /// A command from the cloud for one device: `SetValue`, `Reset`, `Notify`, or a name from the configuration.
 public struct DeviceCommand: Hashable, Sendable {
     public let device: DeviceID

@@ -30,8 +30,12 @@ public protocol SouthboundDriver: AnyObject, Sendable {
 
     /// Queues a command; any thread; does not block. `reply` is called exactly once, on any thread and perhaps before
     /// this returns, at the latest shortly after the deadline or in `stop()`. A command is never sent twice and never
-    /// sent after its deadline.
+    /// sent after its deadline. Actuations that wait when `stop` is called are still handed out, if that is quick.
     func command(_ command: DeviceCommand, reply: @escaping @Sendable (CommandOutcome) -> Void)
+
+    /// What the command would write, so that it can be held against what must hold before an actuator moves; empty when
+    /// the command is not the driver's or cannot be read, which `command` then says. Any thread; does not block.
+    func writes(of command: DeviceCommand) -> [Actuation]
 
     /// Ends the thread and returns when it has ended; commands that wait end as failed. Nothing reaches the sink
     /// afterwards. Not to be called from inside `ReadingSink.accept`. A second call does nothing.

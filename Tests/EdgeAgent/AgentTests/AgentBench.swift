@@ -102,6 +102,23 @@ final class AgentBench {
             "mosquitto_pub", ["-q", "1", "-t", "plant/\(device)/state", "-l"], input: folder + "/backlog")
     }
 
+    /// Adds sections to the configuration.
+    func configure(_ more: String) throws { try write(configuration + "\n" + more, to: "agent.toml") }
+
+    /// What `edge-agent moves` prints.
+    func moves() throws -> String {
+        let process = Process()
+        process.executableURL = URL(fileURLWithPath: try Self.program())
+        process.arguments = ["moves", "--config", configFile]
+        let pipe = Pipe()
+        process.standardOutput = pipe
+        try process.run()
+        let output = pipe.fileHandleForReading.readDataToEndOfFile()
+        process.waitUntilExit()
+        #expect(process.terminationStatus == 0)
+        return String(decoding: output, as: UTF8.self)
+    }
+
     func log() -> String { (try? String(contentsOfFile: errorFile, encoding: .utf8)) ?? "" }
 
     /// - Returns: the exit status as a shell says it.
@@ -146,6 +163,22 @@ final class AgentBench {
                 "-t", HubTopics.child(child, HubTopics.methodRequest(name: name, rid: rid)), "-e",
                 HubTopics.child(child, HubTopics.methodResponse(status: status, rid: rid)), "-m", payload, "-W", "10",
             ])
+    }
+
+    /// Calls a method of the gateway itself and returns the answer's body; asks again until the gateway listens.
+    func call(_ name: String, payload: String, status: Int) throws -> String {
+        var answer = ""
+        try waitUntil("the gateway answers \(name) with \(status)", seconds: 60) {
+            let rid = "\(UInt32.random(in: 1...UInt32.max))"
+            answer = try hub.client(
+                "mosquitto_rr",
+                [
+                    "-t", HubTopics.methodRequest(name: name, rid: rid), "-e",
+                    HubTopics.methodResponse(status: status, rid: rid), "-m", payload, "-W", "2",
+                ])
+            return !answer.isEmpty
+        }
+        return answer
     }
 
     /// Answers the first request for the twin, as the hub would.

@@ -71,13 +71,58 @@ struct PipelineTests {
             output.records.map(\.record)
                 == [.reading(readings[0]), .reading(readings[1]), .fault(raised), .reading(readings[2])])
         #expect(
-            output.actuations == [
+            writes(output) == [
                 .write(device: meter, register: "relay", value: .boolean(true)),
                 .publish(
                     topic: "plant/thermostat-1/alarm", payload: Array(#"{"on":true,"at":71.250}"#.utf8),
                     isRetained: true),
             ])
         #expect(output.state != nil && output.notices.isEmpty)
+    }
+
+    private func writes(_ output: PipelineOutput) -> [Actuation] {
+        output.actuations.compactMap { if case .actuate(let actuation) = $0.deed { actuation } else { nil } }
+    }
+
+    @Test func aMethodIsCalledOnTheDeviceOfTheFaultUnlessAnotherIsNamed() throws {
+        let payload = MessageTemplate(keepingOtherBraces: #"{"limit":{limit}}"#)
+        let rule = EdgeRule(
+            rule: try Rule(name: "overheat", metric: "temperature", condition: .above(70)),
+            whenRaised: [
+                .call(device: nil, method: "Reset", payload: payload, within: .seconds(5)),
+                .call(device: meter, method: "Open", payload: payload, within: .seconds(9)),
+            ])
+        var pipeline = pipeline([rule])
+        let output = pipeline.deliveryReceived(readings: [try reading("71")], health: [], at: at(5), firstSequence: 1)
+        let bytes = Array(#"{"limit":70}"#.utf8)
+        #expect(
+            output.actuations.map(\.deed) == [
+                .call(device: thermostat, method: "Reset", payload: bytes, within: .seconds(5)),
+                .call(device: meter, method: "Open", payload: bytes, within: .seconds(9)),
+            ])
+    }
+
+    /// Monday 2026-11-16, 17:59 UTC; a rule in force until 18:00.
+    @Test func aScheduleEndsTheFaultAndItsActionsByTheWallClock() throws {
+        let evening = WallInstant(milliseconds: 1_794_787_200_000 + 18 * 3_600_000 - 60_000)
+        func time(_ seconds: Int64, _ clock: ClockQuality = .guessed) -> PipelineTime {
+            PipelineTime(
+                monotonic: MonotonicInstant(nanoseconds: seconds * 1_000_000_000), wall: evening + .seconds(seconds),
+                clock: clock)
+        }
+        let schedule = try Schedule(parsing: ["mon-fri 08:00-18:00"], zone: .offset(minutes: 0))
+        let rule = EdgeRule(
+            rule: try Rule(name: "r", metric: "temperature", condition: .above(70), schedule: schedule),
+            whenCleared: [.write(device: meter, register: "relay", value: .boolean(false))])
+        var pipeline = pipeline([rule])
+        let raised = pipeline.deliveryReceived(
+            readings: [try reading("71")], health: [], at: time(1), firstSequence: 1)
+        #expect(faults(raised).map(\.state) == [.raised])
+        // A clock that nobody knows leaves the rule in force, and the fault open.
+        #expect(faults(pipeline.timeReached(at: time(120, .unset), firstSequence: 3)).isEmpty)
+        let ended = pipeline.timeReached(at: time(121), firstSequence: 3)
+        #expect(faults(ended).map(\.message) == ["r: its schedule has ended"])
+        #expect(writes(ended) == [.write(device: meter, register: "relay", value: .boolean(false))])
     }
 
     @Test func theClearingCarriesTheIdOfTheRaising() throws {
@@ -91,7 +136,8 @@ struct PipelineTests {
         #expect(cleared.map(\.faultID) == raised.map(\.faultID) && cleared.map(\.state) == [.cleared])
         #expect(cleared.map(\.severity) == [.critical])
         #expect(cleared.map(\.message) == ["overheat: temperature of thermostat-1 is back at 65"])
-        #expect(output.actuations == [.write(device: meter, register: "relay", value: .boolean(false))])
+        #expect(writes(output) == [.write(device: meter, register: "relay", value: .boolean(false))])
+        #expect(output.actuations.allSatisfy { $0.rule == "overheat" && $0.device == thermostat })
         #expect(pipeline.openFaultCount == 0)
     }
 

@@ -139,4 +139,14 @@ struct SignalPipelineTests {
         #expect(output.signalRows == [] && output.records.count == 1)
         #expect(pipeline.stop(at: time(2), firstSequence: 2).signalRows == [])
     }
+
+    @Test func recordsCarryTheirSignalsRetention() throws {
+        var settings = SignalSettings(metric: "t")
+        settings.retention = Retention(priority: .low, timeToLive: .seconds(60))
+        settings.windows = [WindowSettings(length: .seconds(10), aggregates: [.max])]
+        var pipeline = try pipeline([settings], when: "> 5")
+        let first = pipeline.deliveryReceived(readings: [try reading(9, 1)], health: [], at: time(1), firstSequence: 1)
+        #expect(first.retentions == [settings.retention, .standard], "the reading and its fault")
+        #expect(pipeline.timeReached(at: time(10), firstSequence: 3).retentions == [settings.retention], "the window")
+    }
 }

@@ -1,0 +1,75 @@
+public import Primitives
+public import Rules
+import Telemetry
+
+/// Rules on a fake clock: the same evaluator as in the gateway, stepped through every deadline between two inputs.
+public struct RuleTrial {
+    /// What would have happened.
+    public struct Event: Sendable, Equatable {
+        /// Since the beginning.
+        public let at: Duration
+        public let rule: Rule
+        public let device: DeviceID
+        public let kind: RuleOutcome.Kind
+        public let value: String?
+
+        /// `raised`, `cleared`, or `full` for a device that the rule has no room for.
+        public var word: String {
+            switch kind {
+            case .breached: "raised"
+            case .recovered, .suspended: "cleared"
+            case .full: "full"
+            }
+        }
+
+        /// The fault's message when it is raised.
+        public var message: String { rule.message.message(rule: rule, device: device, value: value) }
+    }
+
+    private var evaluator: RuleEvaluator
+    private var now = MonotonicInstant(nanoseconds: 0)
+
+    /// - Parameters:
+    ///   - start: the wall clock at the beginning; `nil` leaves schedules without a clock.
+    ///   - zoneOffset: seconds east of Greenwich; asked for the beginning, so that a change to summer time is not seen.
+    public init(rules: [Rule], start: WallInstant?, zoneOffset: (Schedule.Zone, WallInstant) -> Int) {
+        evaluator = RuleEvaluator(rules: rules, statesMax: 100_000)
+        if let start {
+            let offsets = evaluator.zones.map { zoneOffset($0, start) }
+            evaluator.clockIs(RuleClock(wallOffset: start.milliseconds, zoneOffsets: offsets), at: now)
+        }
+        evaluator.begin(at: now)
+    }
+
+    /// A value comes; `nil` is no number. What time alone does before it comes first. A time before the last one counts as
+    /// the last one.
+    public mutating func take(_ device: DeviceID, _ metric: String, _ value: Double?, at time: Duration) -> [Event] {
+        var events = run(to: time)
+        if let value {
+            events += self.events(evaluator.observed(device: device, metric: metric, value: value, at: now))
+        } else {
+            events += self.events(evaluator.heard(device: device, metric: metric, at: now))
+        }
+        return events
+    }
+
+    /// Time passes.
+    public mutating func run(to time: Duration) -> [Event] {
+        let end = max(now, MonotonicInstant(nanoseconds: 0) + time)
+        var events: [Event] = []
+        while let due = evaluator.nextDeadline, due <= end {
+            now = max(now, due)
+            events += self.events(evaluator.timeReached(now))
+        }
+        now = end
+        return events
+    }
+
+    private func events(_ outcomes: [RuleOutcome]) -> [Event] {
+        outcomes.map { outcome in
+            Event(
+                at: outcome.at - MonotonicInstant(nanoseconds: 0), rule: evaluator.rules[outcome.rule],
+                device: outcome.device, kind: outcome.kind, value: outcome.value.flatMap { DecimalText($0)?.text })
+        }
+    }
+}
