@@ -24,6 +24,8 @@ public struct TimeExchange: Sendable {
 
     private var state = State.offline
     private var isFirst = true
+    /// It granted the subscription and then said nothing: it is asked again, and not waited for before it answers once.
+    private var isSilent = false
     private var nextNumber: UInt64 = 1
 
     public init() {}
@@ -40,11 +42,14 @@ public struct TimeExchange: Sendable {
         state = .idle(until: now)
     }
 
-    public mutating func linkLost() { state = .offline }
+    public mutating func linkLost() {
+        if isFirst, case .waiting = state { isSilent = true }
+        state = .offline
+    }
 
     /// Whether the first answer of this connection may still come soon.
     public func isAnswerNear(now: MonotonicInstant) -> Bool {
-        guard isFirst else { return false }
+        guard isFirst, !isSilent else { return false }
         switch state {
         case .offline: return false
         case .idle: return true
@@ -61,6 +66,7 @@ public struct TimeExchange: Sendable {
         case .waiting(_, let sent):
             if now - sent >= Self.answerTimeMax {
                 isFirst = false
+                isSilent = true
                 state = .idle(until: sent + Self.interval)
             }
             return nil
@@ -77,6 +83,7 @@ public struct TimeExchange: Sendable {
     public mutating func answered(rid: String, now: MonotonicInstant) -> Duration? {
         guard case .waiting(rid, let sent) = state else { return nil }
         isFirst = false
+        isSilent = false
         state = .idle(until: now + Self.interval)
         return now - sent
     }

@@ -55,6 +55,21 @@ private let start = MonotonicInstant(nanoseconds: 1_000_000_000)
         #expect(tooLate == nil)
     }
 
+    /// A connection that lives shorter than the patience would otherwise never send anything.
+    @Test func aHubThatGrantedAndSaidNothingIsNotWaitedForAgainBeforeItAnswers() {
+        var exchange = granted()
+        _ = exchange.nextRequest(now: start)
+        exchange.linkLost()
+        exchange.granted(now: start)
+        #expect(!exchange.isAnswerNear(now: start))
+        let rid = exchange.nextRequest(now: start)
+        let answer = exchange.answered(rid: rid ?? "", now: start)
+        #expect(answer == .zero)
+        exchange.linkLost()
+        exchange.linkCameUp(now: start)
+        #expect(exchange.isAnswerNear(now: start))
+    }
+
     @Test func anAnswerOfTheLastConnectionIsNoAnswer() {
         var exchange = granted()
         _ = exchange.nextRequest(now: start)
