@@ -128,7 +128,8 @@ let package = Package(
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation", "SouthboundAPI",
+                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation",
+                "SouthboundAPI",
                 "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
         room(
@@ -138,7 +139,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore", "Connectivity",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore",
+                "Connectivity",
                 "HubTransport", "Uplink", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -296,7 +298,8 @@ let package = Package(
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(
-            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests", ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
+            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests",
+            ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
         tests(
             "Actuation", "Tests/EdgeAgent/ActuationTests",
             ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
