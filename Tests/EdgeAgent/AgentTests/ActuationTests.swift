@@ -67,7 +67,8 @@ import Testing
         try waitForRelay(bench, "off")
         let moves = try bench.moves()
         for line in [
-            "refused  off -> on  by override by Anna", "off -> on  by rule hot of oven-1", "interlock-lost  by interlock",
+            "refused  off -> on  by override by Anna", "off -> on  by rule hot of oven-1",
+            "interlock-lost  by interlock",
             "override-began  off  by override by Anna  for 1h", "override-ended  by Anna", "by start", "by stop",
         ] {
             #expect(moves.contains(line), "\(line) is not in\n\(moves)")
