@@ -291,7 +291,8 @@ let package = Package(
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
             [
-                "edge-agent", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract", "Telemetry",
+                "edge-agent", "JSON", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract",
+                "Telemetry",
                 "Primitives",
                 "BrokerKit", logging,
             ]),

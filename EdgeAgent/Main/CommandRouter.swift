@@ -48,34 +48,6 @@ struct CommandRouter: CommandHandler {
         }
     }
 
-    /// `{"epoch":"9f86d081884c7d65","start":"1001","count":"500"}`: sends acknowledged records again, as far as they are
-    /// kept. A long range is done in parts: `rest` is what to ask for next.
-    private func replay(_ payload: [UInt8]) -> CommandAnswer {
-        guard let value = try? JSONValue(parsing: payload), let start = Self.number(value["start"]), start > 0,
-            let count = Self.number(value["count"]), count > 0
-        else { return .failed(400, "ReplayRange needs epoch, start and count") }
-        guard let epoch = value["epoch"]?.stringValue.flatMap({ Epoch($0) }), epoch == store.epoch else {
-            return .failed(404, "this outbox has epoch \(store.epoch); records of another are not here")
-        }
-        do throws(OutboxError) {
-            let outcome = try store.replay(Run(start: start, count: count))
-            func runs(_ runs: [Run]) -> JSONValue {
-                .array(runs.map { .array([.string(String($0.start)), .string(String($0.count))]) })
-            }
-            let answer: JSONValue = [
-                "restored": runs(outcome.restored), "waiting": runs(outcome.waiting), "gone": runs(outcome.gone),
-                "rest": outcome.rest.map { .array([.string(String($0.start)), .string(String($0.count))]) } ?? .null,
-            ]
-            return CommandAnswer(status: 200, payload: answer.serialized())
-        } catch {
-            return .failed(500, error.description)
-        }
-    }
-
-    private static func number(_ value: JSONValue?) -> UInt64? {
-        value?.stringValue.flatMap { UInt64($0) } ?? value?.int64Value.flatMap { UInt64(exactly: $0) }
-    }
-
     /// Methods of the gateway itself.
     private func own(_ call: CommandCall) -> CommandAnswer {
         switch call.name {

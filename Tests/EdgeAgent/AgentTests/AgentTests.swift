@@ -1,6 +1,7 @@
 import BrokerKit
 import Foundation
 import HubContract
+import JSON
 import Primitives
 import Telemetry
 import Testing
@@ -57,6 +58,27 @@ import Testing
         #expect(unknown.contains("no command Dance is configured for meter-1"), "\(unknown)")
         let wrong = try bench.call("SetValue", on: AgentBench.meter, payload: #"{"nowhere":1}"#, status: 400)
         #expect(wrong.contains("meter-1 has no register 'nowhere'"), "\(wrong)")
+        #expect(bench.endAgent(SIGTERM) == 0)
+    }
+
+    /// In the form that the hub asks in, and reads the answer in.
+    @Test func whatTheHubHasNotGotIsSentAgain() throws {
+        let bench = try AgentBench()
+        try bench.startSensors()
+        try bench.startAgent()
+        try bench.waitForSequence(beyond: 4)
+        let epoch = try #require(bench.batches().first?.epoch)
+        func request(_ epoch: Epoch, _ runs: [Run]) -> String { ReplayRange(epoch: epoch, runs: runs).json.text }
+        let runs = [Run(start: 1, count: 2), Run(start: 1 << 40, count: 3)]
+        let answer = try bench.call("ReplayRange", payload: request(epoch, runs), status: 200)
+        let outcome = try #require(ReplayRange.Answer(JSONValue(parsing: answer)))
+        #expect(outcome.gone == [Run(start: 1 << 40, count: 3)])
+        try waitUntil("sequence 1 has come twice") {
+            try bench.batches().flatMap(\.records).count { $0.sequence == 1 } >= 2
+        }
+        let stranger = Epoch(value: epoch.value ^ 1)
+        _ = try bench.call("ReplayRange", payload: request(stranger, runs), status: 404)
+        _ = try bench.call("ReplayRange", payload: #"{"start":"1"}"#, status: 400)
         #expect(bench.endAgent(SIGTERM) == 0)
     }
 
