@@ -47,7 +47,7 @@ public final class ActuationLog {
     }
 
     private func openFile() -> String? {
-        descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o640)
+        descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0o600)
         guard descriptor >= 0 else { return problem("be opened") }
         byteCount = max(0, Int(lseek(descriptor, 0, SEEK_END)))
         // A line that a power cut has torn is ended, so that the next one stands alone.
