@@ -178,7 +178,6 @@ extension SQLiteOutbox {
             var replay = ReplaySearch(asked)
             try contents.connection.transaction(doing: "put records back on their way") { () throws(OutboxError) in
                 try replay.perform(&draft)
-                for run in replay.outcome(of: asked).gone { try OutboxTables.declare(run, contents.connection) }
                 try draft.writeState()
             }
             draft.take(into: &contents)

@@ -49,7 +49,7 @@ public protocol OutboxStore: AnyObject, Sendable {
     func losses() throws(OutboxError) -> [SensorLoss]
 
     /// Puts acknowledged records back on their way, as far as they are kept. At most `OutboxLimits.replayRowsMax` rows
-    /// at a time. What is gone is declared to the hub as dropped with a later batch.
+    /// at a time.
     func replay(_ run: Run) throws(OutboxError) -> ReplayOutcome
 
     /// Keeps what the hub said about records that it could not accept; only the last `receiptCountMax` stay.

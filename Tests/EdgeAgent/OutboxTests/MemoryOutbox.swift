@@ -195,11 +195,9 @@ final class MemoryOutbox: OutboxStore {
                         lane: .replays, first: chunk.first, last: chunk.last, count: chunk.count,
                         fragments: chunk.fragments))
             }
-            let gone = run.subtracting(restored + waiting)
-            let assigned = Run(start: 1, count: contents.next - 1)
-            contents.dropped = Run.joined(
-                contents.dropped + gone.flatMap { $0.subtracting($0.subtracting([assigned])) })
-            return ReplayOutcome(restored: inside(restored), waiting: inside(waiting), gone: gone, rest: nil)
+            return ReplayOutcome(
+                restored: inside(restored), waiting: inside(waiting),
+                gone: run.subtracting(restored + waiting), rest: nil)
         }
     }
 
