@@ -4,8 +4,9 @@ public import JSON
 ///
 ///     {"epoch":"9f86d081884c7d65","runs":[["1001","2"]]}
 ///
-/// The gateway answers 200 with what it puts on its way again and what it no longer has (a later batch declares the rest as
-/// dropped), 404 when it has no outbox of that epoch, 400 when it cannot read the request.
+/// The gateway answers 200 with what it puts on its way again and what it did not find, 404 when it has no outbox of that
+/// epoch, 400 when it cannot read the request. What was not found may still wait behind the end of its search: nobody may
+/// count it as dropped, because a record that came later would then be taken for a repeat.
 public struct ReplayRange: Hashable, Sendable {
     public static let methodName = "ReplayRange"
     /// Runs of one request.
@@ -35,7 +36,7 @@ public struct ReplayRange: Hashable, Sendable {
     public struct Answer: Hashable, Sendable {
         /// Records that travel again.
         public let replayedCount: UInt64
-        /// What it no longer has and will declare as dropped.
+        /// What it did not find; not a declaration.
         public let gone: [Run]
 
         public init(replayedCount: UInt64, gone: [Run]) {

@@ -109,6 +109,6 @@ def test_a_gateway_is_asked_for_what_is_missing(hub, gateway):
     gateway.publish(answer, topic="$iothub/methods/res/200/?$rid=" + topic.split("=")[1])
     hub.log("a gateway was asked for records that are missing", "replayed=2", "gone=1")
     gaps = json.loads(hub.stage.hub_command("device", "gaps", GATEWAY, "--output", "json", data=hub.process.data))
-    assert [gap["answer"] for gap in gaps] in ([], ["sends 2 again and no longer has 1"]), "until the next look"
+    assert [gap["answer"] for gap in gaps] in ([], ["sends 2 again and did not find 1"]), "until the next look"
     assert trace(hub, 7)["state"] == "stored"
     assert trace(hub, 8)["state"] == "dropped"

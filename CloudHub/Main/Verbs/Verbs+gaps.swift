@@ -32,7 +32,7 @@ extension Verbs {
         switch outcome {
         case nil: "not asked yet: the gateway is away, or they may still be on their way"
         case .replayed(let count, 0): "sends \(count) again"
-        case .replayed(let count, let gone): "sends \(count) again and no longer has \(gone)"
+        case .replayed(let count, let gone): "sends \(count) again and did not find \(gone)"
         case .lost: "lost: the gateway has another outbox now"
         case .failed(let reason): reason
         }
