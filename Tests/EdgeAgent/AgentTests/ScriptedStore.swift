@@ -98,7 +98,7 @@ final class ScriptedStore: OutboxStore {
     func keepReceipt(_ receipt: [UInt8], at time: WallInstant) {}
     func receipts(countMax: Int) -> [StoredReceipt] { [] }
     func keepCommand(_ command: QueuedCommand) -> Bool { true }
-    func beginCommand() -> QueuedCommand? { nil }
+    func beginCommand(isTimeKnown: Bool) -> QueuedCommand? { nil }
     func endCommand(_ messageID: String, outcome: String) {}
     func endedCommands(countMax: Int) -> [EndedCommand] { [] }
 }
