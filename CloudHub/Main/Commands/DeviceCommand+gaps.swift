@@ -4,7 +4,7 @@ import JSON
 extension DeviceCommand {
     struct Gaps: AsyncParsableCommand {
         static let configuration = CommandConfiguration(
-            abstract: "Shows which records of gateways are missing or lost, and what the gateways said when asked for them.",
+            abstract: "Shows which records of gateways are missing or lost, and what the gateways said of them.",
             discussion: """
                 A record is missing when later ones came and the gateway did not declare that it dropped it. The hub asks \
                 the gateway to send it again as soon as it is there. A record is lost when the gateway has declared that it \
