@@ -48,8 +48,9 @@ public protocol OutboxStore: AnyObject, Sendable {
     /// How many records of which sensor were dropped or have expired, and no commit has reported yet.
     func losses() throws(OutboxError) -> [SensorLoss]
 
-    /// Puts acknowledged records back on their way, as far as they are kept. At most `OutboxLimits.replayRowsMax` rows
-    /// at a time.
+    /// Puts acknowledged records back on their way, as far as they are kept, and declares as dropped what is neither
+    /// kept nor waits. At most `OutboxLimits.replayRowsMax` rows at a time; the outcome says where it ended, and nothing
+    /// beyond that is declared.
     func replay(_ run: Run) throws(OutboxError) -> ReplayOutcome
 
     /// Keeps what the hub said about records that it could not accept; only the last `receiptCountMax` stay.
@@ -65,7 +66,10 @@ public protocol OutboxStore: AnyObject, Sendable {
 
     /// The oldest command that was not begun; marks it as begun in the same transaction, so that a crash cannot
     /// execute it twice.
-    func beginCommand() throws(OutboxError) -> QueuedCommand?
+    ///
+    /// - Parameter isTimeKnown: otherwise nobody can say whether one that expires has expired: it stays, and so do those
+    ///   that came after it for the same device.
+    func beginCommand(isTimeKnown: Bool) throws(OutboxError) -> QueuedCommand?
 
     /// Notes how a command that was begun has ended.
     func endCommand(_ messageID: String, outcome: String) throws(OutboxError)
@@ -73,4 +77,8 @@ public protocol OutboxStore: AnyObject, Sendable {
     /// How the last commands ended, newest first. One that an earlier run had begun and not ended is among them, as
     /// interrupted: whether it reached the device is not known, and it is not begun again.
     func endedCommands(countMax: Int) throws(OutboxError) -> [EndedCommand]
+}
+
+extension OutboxStore {
+    public func beginCommand() throws(OutboxError) -> QueuedCommand? { try beginCommand(isTimeKnown: true) }
 }
