@@ -88,6 +88,10 @@ let package = Package(
         room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
+        room("RuleTrial", "Protocol/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
+        room(
+            "RuleSets", "Protocol/RuleSets",
+            ["Primitives", "JSON", "Telemetry", "Rules", "RuleTrial", "ConfigText"]),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -106,9 +110,8 @@ let package = Package(
         room("Signals", "EdgeAgent/Signals", ["Primitives", "Telemetry", "Expressions", "Rules"]),
         room(
             "Pipeline", "EdgeAgent/Pipeline",
-            ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
-        room(
-            "RuleTrial", "EdgeAgent/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
+            ["Primitives", "JSON", "Telemetry", "Rules", "RuleSets", "Signals", "SouthboundAPI"]),
+        room("RuleKeeping", "EdgeAgent/RuleKeeping", ["Primitives", "JSON", "RuleSets"]),
         room(
             "Actuation", "EdgeAgent/Actuation",
             ["Primitives", "JSON", "Telemetry", "Expressions", "SouthboundAPI", "DriverRuntime", logging]),
@@ -124,13 +127,13 @@ let package = Package(
             "Uplink", "EdgeAgent/Uplink",
             [
                 "Primitives", "JSON", "HubContract", "MQTTClient", "Telemetry", "Outbox", "Connectivity",
-                "DriverRuntime", "HubTransport", "Compression", "Timekeeping", "COpenSSL", logging,
+                "DriverRuntime", "HubTransport", "Tunnels", "Compression", "Timekeeping", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation",
-                "SouthboundAPI",
+                "Primitives", "Telemetry", "Expressions", "Rules", "RuleSets", "Signals", "Pipeline", "RuleTrial",
+                "Actuation", "SouthboundAPI",
                 "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
         room(
@@ -140,8 +143,8 @@ let package = Package(
             "edge-agent", "EdgeAgent/Main",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore",
-                "Connectivity",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "RuleSets", "RuleKeeping", "Actuation",
+                "Outbox", "EdgeStore", "Connectivity",
                 "HubTransport", "Uplink", "Timekeeping", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -200,10 +203,16 @@ let package = Package(
                 httpClient, nioCore, nioHTTP1, logging,
             ]),
         room(
+            "RuleLibrary", "CloudHub/RuleLibrary",
+            [
+                "Primitives", "JSON", "ConfigText", "Rules", "RuleTrial", "RuleSets", "HubContract", "DeviceAPI",
+                hummingbird, httpTypes, nioCore, crypto,
+            ]),
+        room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
-                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
+                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", "RuleLibrary", "RuleSets", grdb, sqlite, nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -233,7 +242,7 @@ let package = Package(
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "HubTLS",
                 "Listeners", "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener",
                 "ServiceDesk",
-                "ServiceAPI",
+                "ServiceAPI", "RuleLibrary", "RuleSets",
                 "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
                 nioCore,
                 nioPosix,
@@ -304,14 +313,22 @@ let package = Package(
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(
-            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests",
+            "RuleTrial", "Tests/Protocol/RuleTrialTests",
             ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
+        tests(
+            "RuleSets", "Tests/Protocol/RuleSetsTests",
+            ["RuleSets", "RuleTrial", "ConfigText", "JSON", "Rules", "Telemetry", "Primitives"]),
+        tests(
+            "RuleLibrary", "Tests/CloudHub/RuleLibraryTests",
+            ["RuleLibrary", "RuleSets", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON", "Primitives"]),
+        tests(
+            "RuleKeeping", "Tests/EdgeAgent/RuleKeepingTests", ["RuleKeeping", "RuleSets", "Primitives"]),
         tests(
             "Actuation", "Tests/EdgeAgent/ActuationTests",
             ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
-            ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+            ["Pipeline", "Signals", "Expressions", "Rules", "RuleSets", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
@@ -321,7 +338,10 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "Signals"]),
+            [
+                "AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "RuleSets",
+                "Signals",
+            ]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",

@@ -18,6 +18,7 @@ import Logging
 import NIOCore
 import Primitives
 import Registry
+import RuleLibrary
 import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
@@ -41,6 +42,7 @@ struct HubRooms: Sendable {
     let door: DeviceAPI.Rooms
     let deviceAPI: DeviceAPI
     let files: HubFiles
+    let ruleLibrary: RuleLibrary
     let health: HubHealth
     let httpClient: HTTPClient
 
@@ -98,6 +100,7 @@ struct HubRooms: Sendable {
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
             files: try await HubFiles.make(settings, stores: stores, group: group),
+            ruleLibrary: RuleLibrary(SQLiteRuleSetStore(stores.database), clock: SystemTime.wall),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

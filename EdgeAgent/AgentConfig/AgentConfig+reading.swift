@@ -1,8 +1,8 @@
 public import ConfigText
 import LocalMQTT
 import ModbusDriver
-import Pipeline
 import Primitives
+import RuleSets
 public import RuleTrial
 public import Rules
 
@@ -24,6 +24,7 @@ extension AgentConfig {
         // Cases are checked with the rest, and run by nobody but `rule test`.
         var cases: [RuleCase] = []
         rules = RuleSection.read(root, cases: &cases)
+        hubRules = Self.readHubRules(root.section("rules"))
         actuators = ActuatorSection.read(root, lines: lines)
         actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)

@@ -24,22 +24,23 @@ final class AgentCore: ReadingSink {
     /// Between two looks at what the outbox has to tidy up.
     static let tidyPause = Duration.seconds(1)
 
-    private typealias Entry = (ticket: UInt64, delivery: Delivery)
+    typealias Entry = (ticket: UInt64, delivery: Delivery)
 
-    private struct Desk {
+    struct Desk {
         var waiting: [Entry] = []
+        var swap: RuleSwap?
         var verdicts: [UInt64: Verdict] = [:]
         var nextTicket: UInt64 = 1
         var isStopping = false
         var hasEnded = false
     }
 
-    private let desk = Monitor(Desk())
-    private let store: any OutboxStore
-    private let clock: GatewayClock
+    let desk = Monitor(Desk())
+    let store: any OutboxStore
+    let clock: GatewayClock
     private let pace: CommitPace
     private let health: OutboxHealth
-    private let actuate: @Sendable (RuleAction) -> Void
+    let actuate: @Sendable (RuleAction) -> Void
     private let arrived: @Sendable ([Reading]) -> Void
     private let stored: @Sendable () -> Void
     private let logger: Logger
@@ -140,6 +141,11 @@ final class AgentCore: ReadingSink {
             while let group = nextGroup(open, pipeline, isRefusing: care.isRefusing) {
                 // Wide enough for a test to kill the agent in between.
                 if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { usleep(200_000) }
+                if let swap = takeSwap() {
+                    if let turn = open { close(turn, &pipeline, &care) }
+                    open = nil
+                    perform(swap, &pipeline, &care)
+                }
                 let isWarned = care.tidy(now: SystemTime.monotonic)
                 if !gather(group, &open, pipeline, isWarned: isWarned, care: &care) { continue }
                 guard let turn = open, turn.isDue(pace, now: SystemTime.monotonic) || isStopping else { continue }
@@ -248,7 +254,7 @@ final class AgentCore: ReadingSink {
     }
 
     /// Commits what was gathered.
-    private func finish(_ turn: CoreTurn, marks: [Delivery]) -> Verdict {
+    func finish(_ turn: CoreTurn, marks: [Delivery]) -> Verdict {
         for notice in turn.notices {
             logger.warning("the pipeline left something out", metadata: ["what": "\(notice)"])
         }
@@ -273,6 +279,7 @@ final class AgentCore: ReadingSink {
                 desk.waiting.removeFirst(group.count)
                 return .some(group)
             }
+            if desk.swap != nil { return .some([]) }
             return desk.isStopping ? .some(nil) : nil
         }
         return group ?? []
@@ -288,6 +295,7 @@ final class AgentCore: ReadingSink {
             if let learned = delivery.learned { kept.append(LearnedChildren.state(learned, of: delivery.driver)) }
         }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
+        kept += turn.kept
         kept += turn.signalRows.map { KeptState(key: $0.key, bytes: $0.value) }
         guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {
