@@ -212,7 +212,8 @@ let package = Package(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
-                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", "RuleLibrary", "RuleSets", grdb, sqlite, nioCore, logging,
+                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", "RuleLibrary", "RuleSets", grdb, sqlite,
+                nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",

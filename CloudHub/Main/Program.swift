@@ -12,7 +12,8 @@ struct CloudHubProgram: AsyncParsableCommand {
         subcommands: [
             ServeCommand.self, ConnectionStringCommand.self, DeviceCommand.self, ModuleCommand.self,
             CertificateCommand.self,
-            MonitorCommand.self, TraceCommand.self, SignInCommand.self, FaultCommand.self, RuleCommand.self, RuleSetCommand.self,
+            MonitorCommand.self, TraceCommand.self, SignInCommand.self, FaultCommand.self, RuleCommand.self,
+            RuleSetCommand.self,
             BackupCommand.self,
             RestoreCommand.self,
         ])

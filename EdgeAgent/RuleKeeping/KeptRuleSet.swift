@@ -29,7 +29,8 @@ public struct KeptRuleSet: Sendable, Equatable {
     /// - Parameter sha256: gives the 32 bytes of SHA-256.
     public init?(_ bytes: [UInt8], sha256: ([UInt8]) -> [UInt8]) {
         guard let end = bytes.firstIndex(of: UInt8(ascii: "\n")), let head = try? JSONValue(parsing: bytes[..<end]),
-            case .set(let reference) = RuleSetWish(head), let since = head["since"]?.stringValue.flatMap({ WallInstant($0) })
+            case .set(let reference) = RuleSetWish(head),
+            let since = head["since"]?.stringValue.flatMap({ WallInstant($0) })
         else { return nil }
         let text = Array(bytes[(end + 1)...])
         guard Hex.encode(sha256(text)) == reference.sha256 else { return nil }

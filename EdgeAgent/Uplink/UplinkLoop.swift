@@ -204,7 +204,8 @@ final class UplinkLoop {
         let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
         let seconds = UInt16(clamping: max(1, settings.keepAlive.components.seconds))
         let login = ClientLogin(
-            clientID: settings.gateway.text, userName: name.text, password: settings.token(present: clock.certificateTime().unixSeconds),
+            clientID: settings.gateway.text, userName: name.text,
+            password: settings.token(present: clock.certificateTime().unixSeconds),
             keepAliveSeconds: seconds)
         guard let login else { throw LinkFailure(.credentialsUnusable(detail: "a name is too long for MQTT")) }
         return login

@@ -90,7 +90,8 @@ public struct RuleSetReport: Hashable, Sendable {
     public init(_ json: JSONValue?) {
         if let version = json?["version"]?.stringValue, let hash = json?["sha256"]?.stringValue {
             running = Running(
-                version: version, sha256: hash, since: json?["since"]?.stringValue.flatMap { WallInstant($0) } ?? .never,
+                version: version, sha256: hash,
+                since: json?["since"]?.stringValue.flatMap { WallInstant($0) } ?? .never,
                 ruleCount: Int(clamping: json?["count"]?.int64Value ?? 0))
         }
         if let refusal = json?["refused"], case .object = refusal { refused = Refusal(refusal) }

@@ -81,7 +81,9 @@ public struct SQLiteRuleSetStore: RuleSetStore {
             // Most devices have nothing to do with rules; their twins need not be read as JSON.
             let rows = try Row.fetchCursor(
                 database,
-                sql: "SELECT device, document FROM twin WHERE module = '' AND document LIKE '%\"rules\"%' ORDER BY device")
+                sql:
+                    "SELECT device, document FROM twin WHERE module = '' AND document LIKE '%\"rules\"%' ORDER BY device"
+            )
             var users: [RuleSetUser] = []
             while users.count < countMax, let row = try rows.next() {
                 let text: String = row["document"]
