@@ -132,7 +132,7 @@ let package = Package(
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "RuleSets", "Signals", "Pipeline", "RuleTrial",
+                "Primitives", "Telemetry", "Expressions", "Rules", "RuleSets", "Signals", "RuleTrial",
                 "Actuation", "SouthboundAPI",
                 "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
@@ -301,7 +301,8 @@ let package = Package(
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
             [
-                "edge-agent", "JSON", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract",
+                "edge-agent", "JSON", "Timekeeping", "Outbox", "Pipeline", "Rules", "RuleSets", "SouthboundAPI",
+                "HubContract",
                 "Telemetry",
                 "Primitives",
                 "BrokerKit", logging,

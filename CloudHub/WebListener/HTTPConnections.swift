@@ -34,7 +34,7 @@ final class HTTPConnections: Sendable {
 
     private let limits: WebLimits
     private let logger: Logger
-    private let now: @Sendable () -> WallInstant
+    let now: @Sendable () -> WallInstant
     private let respond: Responder
     private let complaints = Complaints()
     private let state = Mutex(State())
@@ -115,7 +115,7 @@ final class HTTPConnections: Sendable {
     private func http1(for peer: WebPeer) -> HTTP1Channel {
         HTTP1Channel { request, writer, _ in
             var response = try await self.answer(request, peer)
-            response.headers[.date] = HTTPDate.text(self.now())
+            response.headers[.date] = self.now().httpDate
             response.headers[.server] = "fieldline"
             do {
                 try await writer.write(response: response.head, body: response.body)

@@ -82,7 +82,7 @@ final class LateUpgrade: ChannelDuplexHandler, RemovableChannelHandler {
             let frames = WebSocketConnection(shared: shared)
             try operations.addHandler(frames, position: .after(self))
             try shared.mqtt.add(to: context.channel, clientChain, position: .after(frames))
-            handlers.leave(context, headers)
+            handlers.leave(context, headers, now: shared.http.now())
             operations.removeHandler(context: watch, promise: nil)
         } catch {
             context.close(promise: nil)  // the hub is stopping

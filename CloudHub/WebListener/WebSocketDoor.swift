@@ -60,7 +60,7 @@ final class WebSocketDoor: ChannelInboundHandler, RemovableChannelHandler {
             let handlers = try WebSocketUpgrade.HTTPHandlers(of: context)
             try operations.addHandler(WebSocketConnection(shared: shared))
             try shared.mqtt.add(to: context.channel, clientChain)
-            handlers.leave(context, headers)
+            handlers.leave(context, headers, now: shared.http.now())
         } catch {
             context.close(promise: nil)  // the hub is stopping
         }

@@ -74,7 +74,11 @@ enum WebSocketUpgrade {
         }
 
         /// Says 101, and goes with whoever granted it: what came behind the request goes to the next handler.
-        func leave(_ context: ChannelHandlerContext, _ headers: HTTPHeaders) {
+        ///
+        /// The date is there for devices without a clock, which learn the time from it.
+        func leave(_ context: ChannelHandlerContext, _ headers: HTTPHeaders, now: WallInstant) {
+            var headers = headers
+            headers.add(name: "date", value: now.httpDate)
             let head = HTTPResponseHead(version: .http1_1, status: .switchingProtocols, headers: headers)
             context.write(NIOAny(HTTPServerResponsePart.head(head)), promise: nil)
             context.writeAndFlush(NIOAny(HTTPServerResponsePart.end(nil)), promise: nil)

@@ -35,6 +35,7 @@ extension AgentConfig {
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
+        noteActions(of: root.sections("rule", countMax: EdgeRule.countMax))
         try root.finish()
     }
 

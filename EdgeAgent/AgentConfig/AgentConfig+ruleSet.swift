@@ -66,6 +66,17 @@ extension AgentConfig {
         return merged
     }
 
+    /// Notes what the actions of the file's own rules name and the file does not have.
+    func noteActions(of sections: [ConfigSection]) {
+        // With a rule that cannot be read, nobody knows which is which; that is said already.
+        guard sections.count == rules.count else { return }
+        for (rule, section) in zip(rules, sections) {
+            for problem in actionProblems(rule, place: "", isServed: nil) {
+                section.problem(String(problem.keyPath.dropFirst()), expected: problem.expected)
+            }
+        }
+    }
+
     /// What a rule's actions name and this gateway does not have.
     ///
     /// - Parameter isServed: whether the gateway looks after a device that a method is called of; `nil` while nobody

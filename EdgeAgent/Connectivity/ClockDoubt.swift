@@ -16,8 +16,11 @@ public struct ClockDoubt: Sendable {
     /// - Parameter isSynchronised: a clock that is known to be right is not in doubt.
     public func isInDoubt(after problem: LinkProblem, isSynchronised: Bool, now: MonotonicInstant) -> Bool {
         guard problem.mayBeTheClock, !isSynchronised else { return false }
-        return notBefore.map { now >= $0 } ?? true
+        return isDue(now: now)
     }
+
+    /// Whether enough time has passed since the last question.
+    public func isDue(now: MonotonicInstant) -> Bool { notBefore.map { now >= $0 } ?? true }
 
     /// A question was asked.
     public mutating func asked(now: MonotonicInstant, using random: inout some RandomNumberGenerator) {

@@ -25,7 +25,7 @@ public struct TimeExchange: Sendable {
     private var state = State.offline
     private var isFirst = true
     /// It granted the subscription and then said nothing: it is asked again, and not waited for before it answers once.
-    private var isSilent = false
+    private var isUnanswered = false
     private var nextNumber: UInt64 = 1
 
     public init() {}
@@ -43,18 +43,28 @@ public struct TimeExchange: Sendable {
     }
 
     public mutating func linkLost() {
-        if isFirst, case .waiting = state { isSilent = true }
+        if isFirst, case .waiting = state { isUnanswered = true }
         state = .offline
     }
 
     /// Whether the first answer of this connection may still come soon.
     public func isAnswerNear(now: MonotonicInstant) -> Bool {
-        guard isFirst, !isSilent else { return false }
+        guard isFirst, !isUnanswered else { return false }
         switch state {
         case .offline: return false
         case .idle: return true
         case .subscribing(let since): return now - since < Self.patience
         case .waiting(_, let sent): return now - sent < Self.patience
+        }
+    }
+
+    /// Whether the hub, with a connection that stands, does not say what time it is.
+    public func isSilent(now: MonotonicInstant) -> Bool {
+        switch state {
+        case .offline: true
+        case .subscribing(let since): now - since >= Self.patience
+        case .idle: isUnanswered
+        case .waiting(_, let sent): now - sent >= Self.patience
         }
     }
 
@@ -66,7 +76,7 @@ public struct TimeExchange: Sendable {
         case .waiting(_, let sent):
             if now - sent >= Self.answerTimeMax {
                 isFirst = false
-                isSilent = true
+                isUnanswered = true
                 state = .idle(until: sent + Self.interval)
             }
             return nil
@@ -83,7 +93,7 @@ public struct TimeExchange: Sendable {
     public mutating func answered(rid: String, now: MonotonicInstant) -> Duration? {
         guard case .waiting(rid, let sent) = state else { return nil }
         isFirst = false
-        isSilent = false
+        isUnanswered = false
         state = .idle(until: now + Self.interval)
         return now - sent
     }

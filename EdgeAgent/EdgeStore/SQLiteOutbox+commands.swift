@@ -52,16 +52,19 @@ extension SQLiteOutbox {
         }
     }
 
-    public func beginCommand() throws(OutboxError) -> QueuedCommand? {
+    public func beginCommand(isTimeKnown: Bool) throws(OutboxError) -> QueuedCommand? {
         try small { (contents: inout Contents) throws(OutboxError) in
             let connection = contents.connection
             return try connection.transaction(doing: "begin a command") { () throws(OutboxError) in
                 var command: QueuedCommand?
                 try connection.scan(
                     """
-                    SELECT message_id, device, name, payload, expires_milliseconds FROM command WHERE state = 0
+                    SELECT message_id, device, name, payload, expires_milliseconds FROM command AS this
+                    WHERE state = 0 AND (? = 1 OR expires_milliseconds IS NULL AND NOT EXISTS (
+                        SELECT 1 FROM command AS other
+                        WHERE other.state = 0 AND other.device = this.device AND other.id < this.id))
                     ORDER BY id LIMIT 1
-                    """, doing: "begin a command"
+                    """, [.integer(isTimeKnown ? 1 : 0)], doing: "begin a command"
                 ) { row in
                     guard let device = DeviceID(row.text(1)) else { return false }
                     command = QueuedCommand(

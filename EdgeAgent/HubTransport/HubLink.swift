@@ -91,6 +91,9 @@ public final class HubLink {
         tls.map { LinkStatistics(isResumed: $0.isResumed, bytesSent: $0.bytesSent, bytesReceived: $0.bytesReceived) }
     }
 
+    /// When the hub's certificate ends, in seconds since 1970; `nil` before it was shown.
+    public var certificateEnd: Int64? { tls.flatMap(\.certificateEnd) }
+
     /// What crossed the network so far; `nil` before TLS begins.
     public var wireBytes: WireBytes? { tls.flatMap { WireBytes(socket: $0.descriptor) } }
 

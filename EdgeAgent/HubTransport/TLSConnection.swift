@@ -113,6 +113,14 @@ final class TLSConnection {
         }
     }
 
+    /// When the hub's certificate ends, in seconds since 1970; `nil` before the handshake.
+    var certificateEnd: Int64? {
+        guard let certificate = SSL_get0_peer_certificate(connection) else { return nil }
+        var parts = tm()
+        guard ASN1_TIME_to_tm(X509_get0_notAfter(certificate), &parts) == 1 else { return nil }
+        return Int64(timegm(&parts))
+    }
+
     /// A resumed session was checked when it was new; only time has passed since.
     private func checkEnd() throws(TLSFailure) {
         guard let certificate = SSL_get0_peer_certificate(connection) else { throw .failed("no certificate") }

@@ -104,7 +104,9 @@ private struct Parts {
         }
         self.store = store
         // What cannot be read now is not known: the clock starts as one that nobody has ever set.
-        let clock = WallClock.gatewayClock(lastRun: (try? store.status())?.lastWallTime, logger: logger)
+        let memory = ((try? store.kept(ClockMemory.key)) ?? nil).flatMap { ClockMemory($0) }
+        let clock = WallClock.gatewayClock(
+            lastRun: (try? store.status())?.lastWallTime, lowest: memory?.lowest, logger: logger)
         storeClock.runs(by: clock)
         let driverClock = DriverClock(clock)
         var drivers: [any SouthboundDriver] = []

@@ -25,15 +25,13 @@ struct CommitPace: Sendable {
 }
 
 /// What one commit gathers from the pipeline.
-struct CoreTurn {
+struct CoreTurn: Sendable {
     /// Of the last thing that was added.
     private(set) var time: PipelineTime
     private(set) var nextSequence: UInt64
     private(set) var records: [SequencedRecord] = []
     private(set) var retentions: [Retention] = []
     private(set) var reported: [SensorLoss] = []
-    private(set) var actuations: [RuleAction] = []
-    private(set) var notices: [PipelineNotice] = []
     private(set) var state: [UInt8]?
     private(set) var signalRows: [String: [UInt8]] = [:]
     /// What else is kept in the same transaction.
@@ -42,23 +40,23 @@ struct CoreTurn {
     /// About what the records take, without encoding them.
     private(set) var bytes = 0
 
-    init(_ clock: GatewayClock, firstSequence: UInt64) {
-        time = Self.now(clock)
+    /// What is not kept but done at once.
+    struct Effects {
+        var actuations: [RuleAction] = []
+        var notices: [PipelineNotice] = []
+    }
+
+    init(at time: PipelineTime, firstSequence: UInt64) {
+        self.time = time
         nextSequence = firstSequence
     }
 
-    static func now(_ clock: GatewayClock) -> PipelineTime {
-        let (monotonic, wall) = clock.at()
-        return PipelineTime(monotonic: monotonic, wall: wall.time, clock: wall.quality)
-    }
-
-    mutating func add(_ output: PipelineOutput, at time: PipelineTime? = nil) {
-        if let time { self.time = time }
+    mutating func add(_ output: PipelineOutput, at time: PipelineTime) -> Effects {
+        self.time = time
         append(output.records, output.retentions)
-        actuations += output.actuations
-        notices += output.notices
         state = output.state ?? state
         for row in output.signalRows { signalRows[row.key] = row.bytes }
+        return Effects(actuations: output.actuations, notices: output.notices)
     }
 
     /// Adds a reading for each loss, in the name of the device that lost; they outlive other readings.
@@ -92,40 +90,10 @@ struct CoreTurn {
     }
 }
 
-/// A commit that is not due yet, with the deliveries in it.
-struct OpenTurn {
-    /// The pipeline as it will be.
-    var trial: Pipeline
-    var core: CoreTurn
-    let begun: MonotonicInstant
-    let lastCommit: MonotonicInstant?
-    private(set) var deliveries: [Delivery] = []
-    private(set) var tickets: [UInt64] = []
-
-    init(trial: Pipeline, core: CoreTurn, begun: MonotonicInstant, lastCommit: MonotonicInstant?) {
-        self.trial = trial
-        self.core = core
-        self.begun = begun
-        self.lastCommit = lastCommit
+extension GatewayClock {
+    /// Both clocks, as the pipeline wants them.
+    var pipelineTime: PipelineTime {
+        let (monotonic, wall) = at()
+        return PipelineTime(monotonic: monotonic, wall: wall.time, clock: wall.quality)
     }
-
-    mutating func add(_ deliveries: [Delivery], tickets: [UInt64], isTimeDue: Bool, now: PipelineTime) {
-        for delivery in deliveries {
-            core.add(
-                trial.deliveryReceived(
-                    readings: delivery.readings, health: delivery.health, at: now, firstSequence: core.nextSequence),
-                at: now)
-        }
-        if isTimeDue { core.add(trial.timeReached(at: now, firstSequence: core.nextSequence), at: now) }
-        self.deliveries += deliveries
-        self.tickets += tickets
-    }
-
-    /// A turn that begins long after the last commit need not wait at all.
-    func dueAt(_ pace: CommitPace) -> MonotonicInstant {
-        core.hasFault || core.bytes >= pace.bytes || deliveries.count >= AgentCore.deliveriesPerCommitMax
-            ? begun : max(begun, (lastCommit ?? begun) + pace.interval)
-    }
-
-    func isDue(_ pace: CommitPace, now: MonotonicInstant) -> Bool { dueAt(pace) <= now }
 }

@@ -26,72 +26,52 @@ final class OutboxHealth: Sendable {
     }
 }
 
-/// What the core does for the outbox beside its commits: lets it tidy up, tells losses, and notes when it refuses.
+/// When the core looks after the outbox beside its commits, and what it says when commits are refused; no disk.
 struct OutboxCare {
     /// Between two reports of losses: a full outbox must not fill itself with them.
     static let reportPause = Duration.seconds(60)
-    /// Losses in one report; the largest first.
-    static let reportedMax = 64
+    /// Between two looks at what the outbox has to tidy up.
+    static let tidyPause = Duration.seconds(1)
+    /// Between two tries of what was due by the clock while the store refuses.
+    static let refusedPause = Duration.seconds(1)
 
-    private let store: any OutboxStore
-    private let gateway: DeviceID?
     private let health: OutboxHealth
     private let logger: Logger
-    private(set) var isRefusing = false
-    private(set) var lastCommit: MonotonicInstant?
+    private var lastRefusal: MonotonicInstant?
     private var lastTidy: MonotonicInstant?
     private var lastReport: MonotonicInstant?
 
-    init(store: any OutboxStore, gateway: DeviceID?, health: OutboxHealth, logger: Logger) {
-        self.store = store
-        self.gateway = gateway
+    init(health: OutboxHealth, logger: Logger) {
         self.health = health
         self.logger = logger
     }
 
-    /// - Returns: whether there are losses to be told now.
-    mutating func tidy(now: MonotonicInstant) -> Bool {
-        if let lastTidy, now - lastTidy < AgentCore.tidyPause { return false }
+    /// When the outbox may tidy up again; `nil` when it never did.
+    var tidyDue: MonotonicInstant? { lastTidy.map { $0 + Self.tidyPause } }
+
+    /// The outbox tidies up now.
+    ///
+    /// - Returns: whether losses may be told, too.
+    mutating func tidies(now: MonotonicInstant) -> Bool {
         lastTidy = now
-        do throws(OutboxError) {
-            let expired = try store.tidy()
-            if !expired.isEmpty {
-                logger.warning(
-                    "readings have waited for longer than they are worth sending",
-                    metadata: ["count": "\(expired.reduce(0) { $0 + $1.count })"])
-            }
-        } catch {
-            // Whoever keeps readings says so; this comes again in a second.
-            logger.debug("the outbox could not be tidied", metadata: ["reason": "\(error)"])
-        }
-        guard lastReport.map({ now - $0 >= Self.reportPause }) ?? true else { return false }
-        return !lossReports().isEmpty
+        return lastReport.map { now - $0 >= Self.reportPause } ?? true
     }
 
-    /// What was lost and is not told yet.
-    func lossReports() -> [SensorLoss] {
-        let losses = (try? store.losses()) ?? []
-        return Array(losses.sorted { $0.count > $1.count }.prefix(Self.reportedMax))
+    /// While the store refuses, what is due by the clock stays due: not at once again, but soon.
+    func mayTry(dueAt deadline: MonotonicInstant) -> MonotonicInstant {
+        lastRefusal.map { max(deadline, $0 + Self.refusedPause) } ?? deadline
     }
 
-    mutating func committed(_ reported: [SensorLoss], now: MonotonicInstant) {
-        lastCommit = now
-        if !reported.isEmpty { lastReport = now }
-    }
-
-    mutating func note(_ verdict: Verdict) {
+    mutating func note(_ verdict: Verdict, reported: [SensorLoss] = [], now: MonotonicInstant) {
         switch verdict {
         case .kept:
-            if isRefusing { logger.info("the outbox takes readings again") }
-            isRefusing = false
+            if lastRefusal != nil { logger.info("the outbox takes readings again") }
+            lastRefusal = nil
             health.set(nil)
+            if !reported.isEmpty { lastReport = now }
         case .refused(let error):
-            if !isRefusing {
-                logger.error(
-                    "readings cannot be kept",
-                    metadata: ["reason": "\(error)"])
-            }
-            isRefusing = true
+            if lastRefusal == nil { logger.error("readings cannot be kept", metadata: ["reason": "\(error)"]) }
+            lastRefusal = now
             health.set(error.detail)
         case .nothing: break
         }

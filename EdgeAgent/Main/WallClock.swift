@@ -30,8 +30,8 @@ enum WallClock {
     }
 
     /// The gateway's clock, which tells the log of every correction.
-    static func gatewayClock(lastRun: WallInstant?, logger: Logger) -> GatewayClock {
-        GatewayClock(earliest: earliestPlausible, lastRun: lastRun, look: look) { correction in
+    static func gatewayClock(lastRun: WallInstant?, lowest: WallInstant?, logger: Logger) -> GatewayClock {
+        GatewayClock(earliest: earliestPlausible, lastRun: lastRun, lowest: lowest, look: look) { correction in
             let metadata: Logger.Metadata = [
                 "wasFrom": "\(correction.from)", "isFrom": "\(correction.to)",
                 "quality": "\(correction.quality.rawValue)",

@@ -65,7 +65,10 @@ public protocol OutboxStore: AnyObject, Sendable {
 
     /// The oldest command that was not begun; marks it as begun in the same transaction, so that a crash cannot
     /// execute it twice.
-    func beginCommand() throws(OutboxError) -> QueuedCommand?
+    ///
+    /// - Parameter isTimeKnown: otherwise nobody can say whether one that expires has expired: it stays, and so do those
+    ///   that came after it for the same device.
+    func beginCommand(isTimeKnown: Bool) throws(OutboxError) -> QueuedCommand?
 
     /// Notes how a command that was begun has ended.
     func endCommand(_ messageID: String, outcome: String) throws(OutboxError)
@@ -73,4 +76,8 @@ public protocol OutboxStore: AnyObject, Sendable {
     /// How the last commands ended, newest first. One that an earlier run had begun and not ended is among them, as
     /// interrupted: whether it reached the device is not known, and it is not begun again.
     func endedCommands(countMax: Int) throws(OutboxError) -> [EndedCommand]
+}
+
+extension OutboxStore {
+    public func beginCommand() throws(OutboxError) -> QueuedCommand? { try beginCommand(isTimeKnown: true) }
 }

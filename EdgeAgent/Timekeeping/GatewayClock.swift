@@ -21,15 +21,17 @@ public final class GatewayClock: Sendable {
     /// - Parameters:
     ///   - earliest: when this program was made.
     ///   - lastRun: the last wall time that an earlier run has kept.
+    ///   - lowest: a time that has surely passed, because an earlier run knew it.
     ///   - look: reads the system's clocks. Any thread.
     ///   - corrected: told of every correction, on the thread that caused it.
     public init(
-        earliest: WallInstant, lastRun: WallInstant?, look: @escaping @Sendable () -> Timekeeper.SystemLook,
+        earliest: WallInstant, lastRun: WallInstant?, lowest: WallInstant? = nil,
+        look: @escaping @Sendable () -> Timekeeper.SystemLook,
         corrected: @escaping @Sendable (Timekeeper.Correction) -> Void = { _ in }
     ) {
         self.look = look
         self.corrected = corrected
-        state = Mutex(State(keeper: Timekeeper(earliest: earliest, lastRun: lastRun, look: look())))
+        state = Mutex(State(keeper: Timekeeper(earliest: earliest, lastRun: lastRun, lowest: lowest, look: look())))
     }
 
     /// The time, its quality and where it comes from.
@@ -54,6 +56,12 @@ public final class GatewayClock: Sendable {
     /// The earliest time that it can be, whatever the system's clock says.
     public func lowestTime() -> WallInstant {
         state.withLock { $0.keeper.lowestTime(at: look().monotonic) }
+    }
+
+    /// What the next run is to know: the time itself while it is known, and else the earliest that it can be.
+    public func memory(of restamper: Restamper) -> ClockMemory {
+        let reading = now()
+        return ClockMemory(restamper, lowest: reading.quality == .synchronised ? reading.time : lowestTime())
     }
 
     /// The hub said what time it is, on a connection whose certificate was checked.

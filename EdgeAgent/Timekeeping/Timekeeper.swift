@@ -91,17 +91,20 @@ public struct Timekeeper: Sendable {
     private var lastGiven: WallInstant
     /// Of the system's clock when it was looked at last: it has jumped when this moves.
     private var systemZero: WallInstant
-    /// At the monotonic zero: the real time is not before this, as far as the last run knew.
-    private let lowest: WallInstant?
+    /// At the monotonic zero: the real time is not before this. A guess of an earlier run does not count: a clock that
+    /// was ten years ahead then would stay there for ever.
+    private let lowest: WallInstant
 
     /// - Parameters:
     ///   - earliest: when this program was made.
-    ///   - lastRun: the last wall time that an earlier run has kept; it was not unset then.
-    public init(earliest: WallInstant, lastRun: WallInstant?, look: SystemLook) {
+    ///   - lastRun: the last wall time that an earlier run has kept; it was not unset then, but it may have been a guess.
+    ///   - lowest: a time that has surely passed, because an earlier run knew it.
+    public init(earliest: WallInstant, lastRun: WallInstant?, lowest floor: WallInstant? = nil, look: SystemLook) {
         self.earliest = earliest
-        let known = lastRun.flatMap { $0 >= earliest ? $0 : nil }
+        let floor = max(floor ?? earliest, earliest)
+        let known = lastRun.flatMap { $0 >= earliest ? max($0, floor) : nil } ?? (floor > earliest ? floor : nil)
         systemZero = Self.zero(of: look.wall, at: look.monotonic)
-        lowest = known.map { Self.zero(of: $0, at: look.monotonic) }
+        lowest = Self.zero(of: floor, at: look.monotonic)
         setAt = look.monotonic
         lastGiven = WallInstant(milliseconds: .min)
         uncertainty = .zero
@@ -109,8 +112,8 @@ public struct Timekeeper: Sendable {
             (source, zero) = (.timeService, systemZero)
         } else if look.wall >= max(earliest, known ?? earliest) {
             (source, zero) = (.systemClock, systemZero)
-        } else if let lowest {
-            (source, zero) = (.lastRun, lowest)
+        } else if let known {
+            (source, zero) = (.lastRun, Self.zero(of: known, at: look.monotonic))
         } else {
             (source, zero) = (.nothing, systemZero)
         }
@@ -128,7 +131,7 @@ public struct Timekeeper: Sendable {
 
     /// The earliest time that it can be: for a check while the clock is in doubt.
     public func lowestTime(at now: MonotonicInstant) -> WallInstant {
-        max(earliest, lowest.map { $0 + Self.sinceZero(now) } ?? earliest)
+        max(earliest, lowest + Self.sinceZero(now))
     }
 
     private func quality(at now: MonotonicInstant) -> ClockQuality {

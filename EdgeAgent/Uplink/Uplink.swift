@@ -15,8 +15,8 @@ public final class Uplink: Sendable {
     private let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     private let desired: @Sendable (JSONValue) -> Void
     private let clock: GatewayClock
-    /// Of this run: nothing is read before the uplink is made.
-    private let firstSequence: UInt64
+    /// Knows where this run begins: nothing is read before the uplink is made.
+    private let restamper: Restamper
     private let logger: Logger
     private let mailbox: UplinkMailbox
     private let thread = Mutex<OwnThread?>(nil)
@@ -35,7 +35,9 @@ public final class Uplink: Sendable {
         report: @escaping @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     ) throws(UplinkError) {
         // A store that cannot be read now has nothing of this run either.
-        firstSequence = (try? store.status())?.nextSequence ?? .max
+        let first = (try? store.status())?.nextSequence ?? .max
+        let last = ((try? store.kept(ClockMemory.key)) ?? nil).flatMap { ClockMemory($0) }
+        restamper = Restamper(clock.at(), first: first, boot: SystemTime.bootID, after: last)
         guard let mailbox = UplinkMailbox() else { throw UplinkError.systemRefused(doing: "make the wake signal") }
         self.settings = settings
         self.store = store
@@ -45,13 +47,15 @@ public final class Uplink: Sendable {
         self.clock = clock
         self.logger = logger
         self.mailbox = mailbox
+        // Before anything is stamped: what is stamped from here on is this run's.
+        if first != .max { _ = try? store.keep(clock, restamper) }
     }
 
     /// Starts the thread and returns at once; a hub that is down is not an error. May be called once.
     public func start() throws(UplinkError) {
         let (settings, mailbox) = (settings, mailbox)
         let surroundings = UplinkLoop.Surroundings(
-            store: store, handler: handler, clock: clock, firstSequence: firstSequence,
+            store: store, handler: handler, clock: clock, restamper: restamper,
             report: report, desired: desired, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
             UplinkLoop(settings, surroundings).run()

@@ -179,6 +179,11 @@ extension UplinkLoop {
     private func keep(_ command: QueuedCommand, _ ticket: ClientMessage.Ticket?) throws(OutboxError) {
         let isNew = try store.keepCommand(command)
         commands.mayWait = true
+        if command.expiresAt != nil, clock.now().quality != .synchronised {
+            logger.warning(
+                "a command that expires waits until this gateway knows the time; set its clock or open https_port to it",
+                metadata: ["device": "\(command.device)", "command": "\(command.name)"])
+        }
         if !isNew {
             logger.info("a command came again and is not repeated", metadata: ["device": "\(command.device)"])
         }
@@ -200,12 +205,13 @@ extension UplinkLoop {
 
     /// Begins commands that wait in the store, the oldest first.
     func startCommands() {
-        // Whether a command has expired cannot be said before the time is known; the hub is just saying it.
-        if timing.exchange.isAnswerNear(now: SystemTime.monotonic), clock.now().quality != .synchronised { return }
+        // Whether a command has expired cannot be said before the time is known: a guess would end one that is good, or
+        // execute one too late.
+        let isTimeKnown = clock.now().quality == .synchronised
         while commands.mayWait, commands.queuedCount < CommandQueue.queuedCountMax {
             let command: QueuedCommand?
             do throws(OutboxError) {
-                command = try store.beginCommand()
+                command = try store.beginCommand(isTimeKnown: isTimeKnown)
             } catch {
                 logger.error("a waiting command could not be begun", metadata: ["reason": "\(error)"])
                 return

@@ -3,6 +3,7 @@ internal import DriverRuntime
 internal import HubContract
 internal import HubTransport
 internal import Logging
+internal import Outbox
 internal import Primitives
 internal import Telemetry
 internal import Timekeeping
@@ -19,17 +20,30 @@ struct HubTiming {
     private(set) var correctionsBefore: Int
     /// Mends what was stamped before the time was known.
     private(set) var restamper: Restamper
+    /// What the next run is to know of the clock is kept then at the latest.
+    private var keptUntil: MonotonicInstant
     private let clock: GatewayClock
 
-    /// - Parameter first: the first sequence of this run.
-    init(_ clock: GatewayClock, first: UInt64) {
+    /// - Parameter restamper: as the run began, and as it is kept.
+    init(_ clock: GatewayClock, _ restamper: Restamper) {
         self.clock = clock
-        restamper = Restamper(first: first, time: clock.now().time)
+        self.restamper = restamper
+        keptUntil = SystemTime.monotonic + ClockMemory.interval
         correctionsSeen = clock.corrections(after: 0).count
         correctionsBefore = correctionsSeen
     }
 
-    mutating func corrected(_ correction: Timekeeper.Correction) { restamper.correction(correction) }
+    mutating func corrected(_ correction: Timekeeper.Correction, now: MonotonicInstant) {
+        restamper.correction(correction)
+        keptUntil = now
+    }
+
+    func isToBeKept(now: MonotonicInstant) -> Bool { now >= keptUntil }
+
+    /// - Parameter isKept: whether that worked; otherwise soon again.
+    mutating func triedToKeep(isKept: Bool, now: MonotonicInstant) {
+        keptUntil = now + (isKept ? ClockMemory.interval : .seconds(10))
+    }
 
     mutating func attemptStarted() { correctionsBefore = clock.corrections(after: 0).count }
 
@@ -73,13 +87,44 @@ extension UplinkLoop {
     }
 
     /// A token that was made while the clock was behind ends earlier than was thought, and records have a wrong time.
-    func noteCorrections() {
+    func noteCorrections() throws(LinkFailure) {
         let (count, corrections) = clock.corrections(after: timing.correctionsSeen)
         guard count > timing.correctionsSeen else { return }
         timing.correctionsSeen = count
         for correction in corrections {
             link.tokenShortened(by: correction.delta)
-            timing.corrected(correction)
+            timing.corrected(correction, now: SystemTime.monotonic)
+        }
+        commands.mayWait = true
+        try checkCertificate()
+    }
+
+    /// While the link stands: a hub that answers no question about the time has a web server that may say it.
+    func learnTheDate() throws(LinkFailure) {
+        let now = SystemTime.monotonic
+        if timing.question != nil { return workOnTheQuestion(until: now) }
+        guard timing.exchange.isSilent(now: now), timing.doubt.isDue(now: now), clock.now().quality != .synchronised
+        else { return }
+        beginTheQuestion()
+    }
+
+    /// A certificate that was taken for good while the clock was behind is not good for as long as the link holds.
+    private func checkCertificate() throws(LinkFailure) {
+        let reading = clock.now()
+        guard reading.quality == .synchronised, let end = transport?.certificateEnd, end < reading.time.unixSeconds
+        else { return }
+        throw LinkFailure(.certificateExpired(host: settings.hubHost))
+    }
+
+    /// What the next run is to know of the clock.
+    func keepClock(now: MonotonicInstant) {
+        guard timing.isToBeKept(now: now) else { return }
+        do throws(OutboxError) {
+            try store.keep(clock, timing.restamper)
+            timing.triedToKeep(isKept: true, now: now)
+        } catch {
+            timing.triedToKeep(isKept: false, now: now)
+            logger.error("what is known of the time could not be kept", metadata: ["reason": "\(error)"])
         }
     }
 
@@ -94,6 +139,11 @@ extension UplinkLoop {
         logger.info(
             "this gateway's clock may be wrong; asking the hub's web server for the date",
             metadata: ["host": "\(settings.hubHost)", "port": "\(settings.httpsPort)"])
+        beginTheQuestion()
+    }
+
+    private func beginTheQuestion() {
+        let now = SystemTime.monotonic
         do throws(LinkFailure) {
             let link = try wakeUp(asking: settings.dateEndpoint)
             timing.question = (link, now + ClockDoubt.askTimeMax)
@@ -104,8 +154,13 @@ extension UplinkLoop {
 
     /// One turn of the question.
     func askForTheDate() {
+        workOnTheQuestion(until: SystemTime.monotonic + .seconds(1))
+        readMail()
+    }
+
+    private func workOnTheQuestion(until waited: MonotonicInstant) {
         guard let (question, until) = timing.question else { return }
-        question.wait(until: min(until, SystemTime.monotonic + .seconds(1)))
+        question.wait(until: min(until, waited))
         var problem: LinkProblem?
         do throws(LinkFailure) {
             _ = try question.read(now: SystemTime.monotonic)
@@ -113,10 +168,10 @@ extension UplinkLoop {
         } catch {
             problem = error.problem
         }
-        readMail()
         if let date = question.date {
             timing.question = nil
             clock.learned(date.time, at: date.at, uncertainty: date.uncertainty, from: .hubDate)
+            guard !link.isConnected else { return }
             guard timing.isCorrectedSince else {
                 logger.info("this gateway's clock is right; the hub's refusal has another reason")
                 return
@@ -134,5 +189,14 @@ extension UplinkLoop {
         logger.warning(
             "the hub's web server did not say what time it is; set the clock, or correct https_port in the configuration",
             metadata: ["reason": "\(problem.operatorText)"])
+    }
+}
+
+extension OutboxStore {
+    /// Keeps what the next run is to know of the clock.
+    func keep(_ clock: GatewayClock, _ restamper: Restamper) throws(OutboxError) {
+        let reading = clock.now()
+        let state = KeptState(key: ClockMemory.key, bytes: clock.memory(of: restamper).bytes)
+        _ = try append(OutboxCommit(records: [], kept: [state], wallTime: reading.time, clock: reading.quality))
     }
 }

@@ -20,8 +20,8 @@ final class UplinkLoop {
         let store: any OutboxStore
         let handler: any CommandHandler
         let clock: GatewayClock
-        /// Of this run.
-        let firstSequence: UInt64
+        /// As the run begins.
+        let restamper: Restamper
         let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
         let desired: @Sendable (JSONValue) -> Void
         let logger: Logger
@@ -72,7 +72,7 @@ final class UplinkLoop {
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(
             inflightCountMax: settings.inflightCountMax, batchBytesMax: settings.batchBytesMax, shares: settings.shares)
-        timing = HubTiming(clock, first: surroundings.firstSequence)
+        timing = HubTiming(clock, surroundings.restamper)
         bytes = DayBytes(
             ByteBudget(
                 perDay: settings.bytesPerDay, atEnd: settings.atEndOfBudget,
@@ -105,8 +105,9 @@ final class UplinkLoop {
 
     private func turn() throws(LinkFailure) {
         let now = SystemTime.monotonic
-        if timing.question != nil { return askForTheDate() }
-        noteCorrections()
+        if timing.question != nil, transport == nil { return askForTheDate() }
+        try noteCorrections()
+        keepClock(now: now)
         countBytes()
         if isClosedForToday(now: now) {
             mailbox.wake.wait(until: now + .seconds(1))
@@ -114,23 +115,26 @@ final class UplinkLoop {
         }
         perform(link.timerFired(now: now))
         guard let transport else {
-            mailbox.wake.wait(until: min(link.deadline ?? .init(nanoseconds: .max), now + .seconds(60)))
+            // A clock that nobody has vouched for may be set at any time, and what was stamped before is noted then.
+            let pause = clock.now().quality == .synchronised ? Duration.seconds(60) : .seconds(1)
+            mailbox.wake.wait(until: min(link.deadline ?? .init(nanoseconds: .max), now + pause))
             readMail()
             return
         }
-        let idleUntil = now + .seconds(1)
+        let idleUntil = now + (timing.question == nil ? .seconds(1) : .milliseconds(50))
         transport.wait(until: min(link.deadline ?? idleUntil, idleUntil))
         let events = Result { () throws(LinkFailure) in try transport.read(now: SystemTime.monotonic) }
         noteDate(of: transport)
         try handle(events.get())
         readMail()
         if transport.isAccepted {
-            noteCorrections()
+            try noteCorrections()
             try send(transport)
             keepWithheld()
             startCommands()
             exchangeTwin()
             exchangeTime()
+            try learnTheDate()
         }
         try transport.write(now: SystemTime.monotonic)
     }

@@ -18,10 +18,14 @@ struct SourceTree {
     func text(_ path: String) throws -> String { try String(contentsOf: root.appending(path: path), encoding: .utf8) }
 
     /// Every Swift file below the given folders, in order of path.
-    func swiftFiles(below folders: [String]) throws -> [SourceFile] {
+    func swiftFiles(below folders: [String]) throws -> [SourceFile] { try files(below: folders, endingIn: [".swift"]) }
+
+    /// Every file below the given folders whose name ends so, in order of path.
+    func files(below folders: [String], endingIn endings: [String]) throws -> [SourceFile] {
         try folders.flatMap { folder -> [SourceFile] in
             let names = try FileManager.default.subpathsOfDirectory(atPath: root.appending(path: folder).path)
-            return try names.filter { $0.hasSuffix(".swift") && !$0.contains(".build") }.sorted().map { name in
+            let wanted = names.filter { name in endings.contains { name.hasSuffix($0) } && !name.contains(".build") }
+            return try wanted.sorted().map { name in
                 let path = "\(folder)/\(name)"
                 return SourceFile(path: path, lines: try text(path).components(separatedBy: "\n"))
             }

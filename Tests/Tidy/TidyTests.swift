@@ -110,6 +110,19 @@ import Testing
         }
     }
 
+    /// The list of failures and their tests names no test that is not there.
+    @Test func everyTestThatTheListOfFailuresNamesExists() throws {
+        let named = try tree.text("Tests/FAILURES.md").matches(of: #/`([a-z]\w+)`/#).map { String($0.1) }
+        #expect(named.count > 30, "the list could not be read")
+        let sources = try tree.files(below: ["Tests"], endingIn: [".swift", ".py"]).map {
+            $0.lines.joined(separator: "\n")
+        }
+        let words = #/(?:func|def) (\w+)/#
+        let tests = Set(sources.flatMap { $0.matches(of: words).map { String($0.1) } })
+        let tools: Set<String> = ["pytest", "fsync"]
+        #expect(Set(named).subtracting(tests).subtracting(tools) == [])
+    }
+
     @Test func theRootHoldsOnlyWhatIsListed() throws {
         let expected: Set<String> = [
             ".ci", ".git", ".gitignore", ".swift-format", "ARCHITECTURE.md", "CHANGELOG.md", "CONTRIBUTING.md",

@@ -9,6 +9,17 @@ public enum SystemTime {
         return MonotonicInstant(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
     }
 
+    /// Names this start of the machine; empty when the system does not say. Source: proc(5),
+    /// /proc/sys/kernel/random/boot_id.
+    public static let bootID: String = {
+        let descriptor = open("/proc/sys/kernel/random/boot_id", O_RDONLY | O_CLOEXEC)
+        guard descriptor >= 0 else { return "" }
+        defer { close(descriptor) }
+        var bytes = [UInt8](repeating: 0, count: 36)
+        let count = Glibc.read(descriptor, &bytes, bytes.count)
+        return count > 0 ? String(decoding: bytes[..<count], as: UTF8.self) : ""
+    }()
+
     /// CLOCK_REALTIME in UTC; it may jump.
     public static var wall: WallInstant {
         let time = read(CLOCK_REALTIME)

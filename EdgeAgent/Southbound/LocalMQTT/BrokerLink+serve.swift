@@ -67,7 +67,7 @@ extension BrokerLink {
                 driver: config.name, readings: readings, health: changes, mark: qos1Count > 0 ? repeats.mark : nil,
                 learned: learned.isChanged ? learned.devices : nil)
             do {
-                try sink.accept(delivery)
+                try wait(for: delivery)
             } catch {
                 health.notReported(answering)
                 throw Ending(

@@ -4,6 +4,7 @@ import Glibc
 import Logging
 import Primitives
 import SouthboundAPI
+import Synchronization
 import Telemetry
 
 /// The driver's thread: connects, reads, delivers, and only then writes. Confined to that thread.
@@ -186,11 +187,29 @@ final class BrokerLink {
             DeviceHealth(device: $0, answers: false, reason: reason, time: time, clock: quality)
         }
         do {
-            try sink.accept(Delivery(driver: config.name, readings: [], health: changes))
+            try wait(for: Delivery(driver: config.name, readings: [], health: changes))
         } catch {
             health.notReported(devices)
         }
     }
+
+    func wait(for delivery: Delivery) throws {
+        guard let wake = WakeSignal() else { throw SinkError(.storeFailed, detail: "no file descriptor is left") }
+        let box = Box()
+        sink.accept(delivery) { error in
+            box.ending.withLock { $0 = .some(error) }
+            wake.ring()
+        }
+        while true {
+            if let ended = box.ending.withLock({ $0 }) {
+                if let ended { throw ended }
+                return
+            }
+            wake.wait(until: clock.monotonic() + .seconds(1))
+        }
+    }
+
+    final class Box: Sendable { let ending = Mutex<SinkError??>(nil) }
 
     /// Waits for the next try; commands still expire on time.
     private func pause(for duration: Duration) {

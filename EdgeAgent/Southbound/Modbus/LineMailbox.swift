@@ -10,6 +10,8 @@ final class LineMailbox: Sendable {
     private struct State {
         /// Oldest first; one actuation a register.
         var jobs: [WriteJob] = []
+        /// How deliveries have ended that the line handed over, oldest first.
+        var endings: [SinkError?] = []
         var isStopping = false
     }
 
@@ -44,6 +46,19 @@ final class LineMailbox: Sendable {
             let taken = state.jobs.filter(\.isActuation)
             state.jobs.removeAll(where: \.isActuation)
             return taken
+        }
+    }
+
+    /// A delivery has ended; any thread.
+    func leave(ending: SinkError?) {
+        state.withLock { $0.endings.append(ending) }
+        wake.ring()
+    }
+
+    func takeEndings() -> [SinkError?] {
+        state.withLock { state in
+            defer { state.endings.removeAll(keepingCapacity: true) }
+            return state.endings
         }
     }
 

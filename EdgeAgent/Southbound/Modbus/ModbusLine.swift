@@ -40,6 +40,10 @@ final class ModbusLine {
     private var loggedTrouble: LineTrouble?
     private var sinkBackoff = Backoff(first: .milliseconds(200), most: .seconds(10))
     private var notBefore: MonotonicInstant?
+    /// Deliveries that the sink has not ended yet, oldest first: the units whose health they told. A line that is ahead of
+    /// the disk by so many reads no further.
+    private var handedOver: [[Int]] = []
+    private static let handedOverMax = 64
 
     init(config: ModbusConfig, surroundings: Surroundings) {
         self.config = config
@@ -66,6 +70,7 @@ final class ModbusLine {
             guard !mailbox.isStopping, let trouble else { return }
             say(trouble)
             for index in units.indices { units[index].trouble = trouble.reason }
+            lookAtEndings()
             hand([])
             rest(for: lineBackoff.next(using: &random), trouble)
         }
@@ -97,6 +102,7 @@ final class ModbusLine {
     private func serve(_ handle: borrowing ModbusHandle) throws(LineGone) {
         while !mailbox.isStopping {
             while let job = mailbox.takeFirst() { try perform(job, handle) }
+            lookAtEndings()
             let now = clock.monotonic()
             guard let index = nextUnit(now: now) else {
                 mailbox.wake.wait(until: nextTime(now: now))
@@ -113,15 +119,18 @@ final class ModbusLine {
         for job in mailbox.takeActuations() where clock.monotonic() < end { try perform(job, handle) }
     }
 
-    /// The unit that has been due for longest and may be asked; nobody while the sink recovers.
+    /// The unit that has been due for longest and may be asked; nobody while the sink recovers or is far behind.
     private func nextUnit(now: MonotonicInstant) -> Int? {
         if let notBefore, now < notBefore { return nil }
+        if handedOver.count >= Self.handedOverMax { return nil }
         return units.indices
             .filter { units[$0].nextPoll <= now && units[$0].breaker.permission(now: now) == .ask }
             .min { units[$0].nextPoll < units[$1].nextPoll }
     }
 
     private func nextTime(now: MonotonicInstant) -> MonotonicInstant {
+        // The next ending rings.
+        if handedOver.count >= Self.handedOverMax { return now + .seconds(1) }
         let times = units.map { unit in
             switch unit.breaker.permission(now: now) {
             case .ask: unit.nextPoll
@@ -249,15 +258,28 @@ final class ModbusLine {
                 device: units[index].config.device, answers: trouble.isEmpty, reason: trouble, time: time,
                 clock: quality)
         }
-        do {
-            try sink.accept(Delivery(driver: config.name, readings: readings, health: health))
-            for index in changed { units[index].reported = units[index].trouble }
-            sinkBackoff.reset()
-            notBefore = nil
-        } catch {
-            notBefore = clock.monotonic() + sinkBackoff.next(using: &random)
-            guard case .log = warnings.occurred("sink", now: clock.monotonic()) else { return }
-            logger.warning("readings cannot be kept; reading stops until they can", metadata: ["reason": "\(error)"])
+        handedOver.append(changed)
+        for index in changed { units[index].reported = units[index].trouble }
+        let mailbox = mailbox
+        sink.accept(Delivery(driver: config.name, readings: readings, health: health)) { mailbox.leave(ending: $0) }
+        if handedOver.count >= Self.handedOverMax { sink.hurry() }
+    }
+
+    /// What became of the deliveries that were handed over. What was not kept is read again, and told again.
+    private func lookAtEndings() {
+        for ending in mailbox.takeEndings() where !handedOver.isEmpty {
+            let changed = handedOver.removeFirst()
+            guard let ending else {
+                sinkBackoff.reset()
+                notBefore = nil
+                continue
+            }
+            for index in changed { units[index].reported = nil }
+            let now = clock.monotonic()
+            // Several that are refused together are one refusal.
+            if notBefore.map({ $0 <= now }) ?? true { notBefore = now + sinkBackoff.next(using: &random) }
+            guard case .log = warnings.occurred("sink", now: now) else { continue }
+            logger.warning("readings cannot be kept; reading stops until they can", metadata: ["reason": "\(ending)"])
         }
     }
 

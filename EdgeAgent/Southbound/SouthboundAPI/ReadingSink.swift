@@ -3,13 +3,18 @@ public import Telemetry
 
 /// Where drivers put what they read: the core of the agent.
 public protocol ReadingSink: Sendable {
-    /// Takes one delivery, all or nothing. Called on the driver's own thread, which it holds until the readings are
-    /// durable; several drivers may call at the same time. The driver acknowledges to its sensors only after this
-    /// has returned. Implementations should give up and throw within seconds rather than hold the bus for longer.
+    /// Takes one delivery, all or nothing; called on the driver's own thread; several drivers may call at the same time.
+    /// It does not wait for the disk, so the driver bounds what it hands over before it has heard of it.
     ///
-    /// - Throws: when the delivery cannot be kept; nothing of it was kept. The driver then withholds its
-    ///   acknowledgement, waits with backoff and asks its sensors again.
-    func accept(_ delivery: Delivery) throws(SinkError)
+    /// - Parameter ended: called exactly once, on any thread and perhaps before this returns: with `nil` when the
+    ///   delivery is durable, and only then does the driver acknowledge to its sensors; or with the reason why nothing
+    ///   of it was kept. The driver then withholds its acknowledgement, waits with backoff and asks its sensors again.
+    ///   It must not block. Deliveries of one driver end in the order in which they were handed over.
+    func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void)
+
+    /// Asks that what was handed over becomes durable as soon as the disk allows, because somebody cannot go on before:
+    /// the commit interval does not hold it back. Any thread; does not block.
+    func hurry()
 
     /// The mark of the last delivery of `driver` that was kept, also by an earlier run of the agent; `nil` when there
     /// is none. Asked once, when the driver starts.
@@ -42,10 +47,14 @@ public struct Delivery: Sendable {
     /// same transaction, in place of the earlier list, and given to the driver when it is made by the next run: a
     /// command for such a device must find its way before the device is heard again. `nil` leaves the earlier list.
     public let learned: [DeviceID]?
+    /// Deliveries of one series are kept without a hole: when one is refused, so are all later ones of the series. A
+    /// driver whose sensors repeat in order begins a new series, with a higher number, once it has dealt with the
+    /// refusal. `nil` for a delivery that stands alone.
+    public let series: UInt64?
 
     public init(
         driver: String, readings: [Reading], health: [DeviceHealth] = [], mark: [UInt8]? = nil,
-        learned: [DeviceID]? = nil
+        learned: [DeviceID]? = nil, series: UInt64? = nil
     ) {
         precondition((mark?.count ?? 0) <= Self.markBytesMax, "a delivery mark has at most \(Self.markBytesMax) bytes")
         precondition((learned?.count ?? 0) <= Self.learnedMax, "a driver learns at most \(Self.learnedMax) devices")
@@ -54,6 +63,7 @@ public struct Delivery: Sendable {
         self.health = health
         self.mark = mark
         self.learned = learned
+        self.series = series
     }
 }
 

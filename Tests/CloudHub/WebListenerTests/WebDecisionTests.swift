@@ -171,6 +171,6 @@ import Testing
     ]
 
     @Test(arguments: rows) func datesAreWrittenAsHTTPWantsThem(seconds: Int64, text: String) {
-        #expect(HTTPDate.text(WallInstant(milliseconds: seconds * 1000 + 250)) == text)
+        #expect(WallInstant(milliseconds: seconds * 1000 + 250).httpDate == text)
     }
 }

@@ -13,86 +13,141 @@ import Timekeeping
 
 @testable import edge_agent
 
-/// The core alone, on a store that refuses as a full disk does.
+/// The core alone, on a store that is as slow or as full as a test wants it.
 @Suite struct AgentCoreTests {
+    /// A core with its store, the actions that it started, and how deliveries ended.
+    private final class Bench: Sendable {
+        let store = ScriptedStore()
+        let core: AgentCore
+        let actions = ActionList()
+        private let endings = Mutex<[Int: SinkError?]>([:])
+
+        init(_ rules: [EdgeRule], interval: Duration = .zero) throws {
+            let actions = actions
+            core = AgentCore(
+                store: store,
+                clock: GatewayClock(earliest: WallClock.earliestPlausible, lastRun: nil, look: WallClock.look),
+                pace: CommitPace(interval: interval), health: OutboxHealth(), logger: Logger(label: "test"),
+                actuate: { actions.add($0) }, stored: {})
+            let pipeline = Pipeline(rules: rules, epoch: store.epoch, sha1: { _ in Array(repeating: 7, count: 20) })
+            let isStarted = core.start(pipeline) { _ in true }
+            try #require(isStarted)
+        }
+
+        /// Hands a reading over; `number` names the delivery.
+        func hand(_ number: Int, _ value: String, series: UInt64? = nil) throws {
+            let reading = Reading(
+                device: try #require(DeviceID("oven-1")), metric: "temperature",
+                value: .number(try #require(DecimalText(value))), unit: nil,
+                time: WallInstant(milliseconds: 1_795_000_000_000 + Int64(number)), quality: .good,
+                clock: .synchronised)
+            core.accept(Delivery(driver: "plant", readings: [reading], series: series)) { [self] error in
+                endings.withLock { $0[number] = .some(error) }
+            }
+        }
+
+        /// Deliveries that have ended.
+        var ended: Set<Int> { endings.withLock { Set($0.keys) } }
+        /// Deliveries that were refused.
+        var refused: Set<Int> { endings.withLock { Set($0.filter { $0.value != nil }.keys) } }
+        /// The values that are durable, in their order.
+        var values: [String] {
+            store.records.compactMap {
+                if case .reading(let reading) = $0.record { reading.value.description } else { nil }
+            }
+        }
+    }
+
+    private final class ActionList: Sendable {
+        private let all = Mutex<[RuleAction]>([])
+        func add(_ action: RuleAction) { all.withLock { $0.append(action) } }
+        var count: Int { all.withLock { $0.count } }
+    }
+
+    /// Above 100 the relay opens.
+    private func hot() throws -> EdgeRule {
+        EdgeRule(
+            rule: try Rule(name: "hot", metric: "temperature", condition: .above(100)),
+            whenRaised: [.write(device: nil, register: "relay", value: .boolean(false))])
+    }
+
+    @Test func rulesActWhileAnEarlierCommitWaitsForTheDisk() throws {
+        let bench = try Bench([try hot()])
+        defer { bench.core.stop() }
+        bench.store.hold()
+        try bench.hand(1, "20")
+        try waitUntil("the commit waits for the disk") { bench.store.heldCount == 1 }
+        try bench.hand(2, "150")
+        try waitUntil("the relay was told") { bench.actions.count == 1 }
+        #expect(bench.store.heldCount == 1, "the same commit still waits")
+        #expect(bench.ended.isEmpty, "nothing is acknowledged that is not durable")
+        bench.store.letGo()
+        try waitUntil("both are durable") { bench.ended == [1, 2] }
+        #expect(bench.refused.isEmpty)
+        #expect(bench.values == ["20", "150"])
+        #expect(bench.store.faults.map(\.state) == [.raised])
+    }
+
+    @Test func aCommitThatFailsPutsBackAllThatWasBuiltOnIt() throws {
+        let bench = try Bench([try hot()])
+        defer { bench.core.stop() }
+        bench.store.hold()
+        try bench.hand(1, "150", series: 1)
+        try waitUntil("the commit waits for the disk") { bench.store.heldCount == 1 }
+        try bench.hand(2, "20", series: 1)
+        try bench.hand(3, "160", series: 1)
+        try waitUntil("all went through the rule") { bench.actions.count == 2 }
+        bench.store.letGo(refused: 1)
+        try waitUntil("all three are refused") { bench.refused == [1, 2, 3] }
+        #expect(bench.store.records.isEmpty)
+        try bench.hand(4, "30", series: 1)
+        try waitUntil("what stands behind them is, too") { bench.refused == [1, 2, 3, 4] }
+        for (number, value) in [(5, "150"), (6, "20"), (7, "160"), (8, "30")] {
+            try bench.hand(number, value, series: 2)
+        }
+        try waitUntil("they came again") { bench.ended.count == 8 }
+        #expect(bench.refused == [1, 2, 3, 4])
+        #expect(bench.values == ["150", "20", "160", "30"])
+        #expect(bench.store.faults.map(\.state) == [.raised, .cleared, .raised, .cleared], "each of them once")
+        #expect(bench.store.records.map(\.sequence) == Array(1...UInt64(bench.store.records.count)))
+    }
+
+    @Test func readingsShareACommitAndFaultsAndThoseWhoWaitGetTheirOwn() throws {
+        let bench = try Bench([try hot()], interval: .seconds(3600))
+        defer { bench.core.stop() }
+        try bench.hand(1, "1")
+        try waitUntil("the first one does not wait") { bench.ended == [1] }
+        try bench.hand(2, "2")
+        try bench.hand(3, "3")
+        bench.core.hurry()
+        try waitUntil("somebody could not wait") { bench.ended == [1, 2, 3] }
+        try bench.hand(4, "4")
+        try bench.hand(5, "150")
+        try waitUntil("the fault did not wait") { bench.ended == [1, 2, 3, 4, 5] }
+        #expect(bench.store.commitSizes.reduce(0, +) == 6)
+        try bench.hand(6, "5")
+        bench.core.stop()
+        #expect(bench.ended == [1, 2, 3, 4, 5, 6], "the end commits what waits")
+        #expect(bench.values == ["1", "2", "3", "4", "150", "5"])
+    }
+
+    @Test func whatComesAfterTheEndIsRefused() throws {
+        let bench = try Bench([])
+        bench.core.stop()
+        try bench.hand(1, "1")
+        #expect(bench.refused == [1])
+    }
+
     @Test func timeRuleThatFallsDueWhileTheStoreRefusesFiresWithoutADelivery() throws {
         let quiet = EdgeRule(
             rule: try Rule(name: "quiet", metric: nil, condition: .silent, holdTime: .milliseconds(300)))
-        let store = RefusingStore()
-        let core = AgentCore(
-            store: store,
-            clock: GatewayClock(earliest: WallClock.earliestPlausible, lastRun: nil, look: WallClock.look),
-            health: OutboxHealth(), logger: Logger(label: "test"), actuate: { _ in }, stored: {})
-        let pipeline = Pipeline(rules: [quiet], epoch: store.epoch, sha1: { _ in Array(repeating: 7, count: 20) })
-        let isStarted = core.start(pipeline) { _ in true }
-        #expect(isStarted)
-        defer { core.stop() }
-        let device = try #require(DeviceID("thermostat-1"))
-        let time = WallInstant(milliseconds: 1_795_000_000_000)
-        let reading = Reading(
-            device: device, metric: "temperature", value: .boolean(true), unit: nil, time: time, quality: .good,
-            clock: .synchronised)
-        try core.accept(Delivery(driver: "plant", readings: [reading]))
-        store.refuses(true)
-        try waitUntil("the rule was tried") { store.refusedCount > 0 }
-        store.refuses(false)
-        try waitUntil("the fault is kept", seconds: 10) { store.hasFault }
+        let bench = try Bench([quiet])
+        defer { bench.core.stop() }
+        try bench.hand(1, "1")
+        try waitUntil("it is kept") { bench.ended == [1] }
+        bench.store.refuses(true)
+        try waitUntil("the rule was tried") { bench.store.refusedCount > 0 }
+        bench.store.refuses(false)
+        try waitUntil("the fault is kept", seconds: 10) { !bench.store.faults.isEmpty }
     }
-}
-
-/// Keeps records in memory, or refuses them.
-private final class RefusingStore: OutboxStore {
-    private struct Contents {
-        var next: UInt64 = 1
-        var kept: [String: [UInt8]] = [:]
-        var isRefusing = false
-        var refusedCount = 0
-        var hasFault = false
-    }
-
-    let epoch = Epoch(value: 7)
-    private let contents = Mutex(Contents())
-
-    func refuses(_ isRefusing: Bool) { contents.withLock { $0.isRefusing = isRefusing } }
-    var refusedCount: Int { contents.withLock { $0.refusedCount } }
-    var hasFault: Bool { contents.withLock { $0.hasFault } }
-
-    func status() -> OutboxStatus {
-        contents.withLock {
-            OutboxStatus(
-                nextSequence: $0.next, recordCount: $0.next - 1, storedBytes: 0, lastWallTime: nil,
-                undeclaredCount: 0)
-        }
-    }
-
-    func kept(_ key: String) -> [UInt8]? { contents.withLock { $0.kept[key] } }
-
-    func append(_ commit: OutboxCommit) throws(OutboxError) -> [Run] {
-        let isRefused = contents.withLock { contents in
-            if contents.isRefusing {
-                contents.refusedCount += 1
-                return true
-            }
-            contents.next += UInt64(commit.records.count)
-            for state in commit.kept { contents.kept[state.key] = state.bytes }
-            for record in commit.records {
-                if case .fault = record.record { contents.hasFault = true }
-            }
-            return false
-        }
-        if isRefused { throw OutboxError(.full, doing: "append", which: "memory") }
-        return []
-    }
-
-    func take(_ request: TakeRequest) -> OutboxBatch? { nil }
-    func acknowledge(_ batches: [OutboxBatch]) {}
-    func tidy() -> [Run] { [] }
-    func losses() -> [SensorLoss] { [] }
-    func replay(_ run: Run) -> ReplayOutcome { ReplayOutcome(restored: [], waiting: [], gone: [run], rest: nil) }
-    func keepReceipt(_ receipt: [UInt8], at time: WallInstant) {}
-    func receipts(countMax: Int) -> [StoredReceipt] { [] }
-    func keepCommand(_ command: QueuedCommand) -> Bool { true }
-    func beginCommand() -> QueuedCommand? { nil }
-    func endCommand(_ messageID: String, outcome: String) {}
-    func endedCommands(countMax: Int) -> [EndedCommand] { [] }
 }

@@ -365,10 +365,12 @@ final class CrashAfterCommitSink: ReadingSink {
 
     var crashes: Int { inner.readings.isEmpty ? 0 : 1 }
 
-    func accept(_ delivery: Delivery) throws(SinkError) {
-        if inner.readings.isEmpty { try inner.accept(delivery) }
-        throw SinkError(.storeFailed, detail: "killed")
+    func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void) {
+        if inner.readings.isEmpty { inner.accept(delivery) { _ in } }
+        ended(SinkError(.storeFailed, detail: "killed"))
     }
+
+    func hurry() {}
 
     func lastMark(of driver: String) -> [UInt8]? { inner.lastMark(of: driver) }
 }

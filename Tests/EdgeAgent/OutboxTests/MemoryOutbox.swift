@@ -220,9 +220,16 @@ final class MemoryOutbox: OutboxStore {
         }
     }
 
-    func beginCommand() -> QueuedCommand? {
+    func beginCommand(isTimeKnown: Bool) -> QueuedCommand? {
         contents.withLock { contents in
-            guard let index = contents.commands.firstIndex(where: { $0.state == 0 }) else { return nil }
+            var held: Set<DeviceID> = []
+            let index = contents.commands.firstIndex { command, state, _ in
+                guard state == 0 else { return false }
+                if isTimeKnown || command.expiresAt == nil && !held.contains(command.device) { return true }
+                held.insert(command.device)
+                return false
+            }
+            guard let index else { return nil }
             contents.commands[index].state = 1
             return contents.commands[index].command
         }

@@ -119,6 +119,26 @@ import Testing
         }
     }
 
+    @Test(arguments: StoreKind.allCases) func whatExpiresWaitsForTheTimeAndNothingOvertakesItAtItsDevice(
+        kind: StoreKind
+    ) throws {
+        func command(_ id: String, _ name: String, expiresAt: WallInstant? = nil) -> QueuedCommand {
+            QueuedCommand(messageID: id, device: device(name), name: "Set", payload: [], expiresAt: expiresAt)
+        }
+        try kind.withStore { store in
+            _ = try store.keepCommand(command("1", "one"))
+            _ = try store.keepCommand(command("2", "one", expiresAt: WallInstant(milliseconds: 5)))
+            _ = try store.keepCommand(command("3", "one"))
+            _ = try store.keepCommand(command("4", "two"))
+            #expect(try store.beginCommand(isTimeKnown: false)?.messageID == "1")
+            #expect(try store.beginCommand(isTimeKnown: false)?.messageID == "4")
+            #expect(try store.beginCommand(isTimeKnown: false) == nil)
+            #expect(try store.beginCommand(isTimeKnown: true)?.messageID == "2")
+            #expect(try store.beginCommand(isTimeKnown: false)?.messageID == "3")
+            #expect(try store.beginCommand(isTimeKnown: true) == nil)
+        }
+    }
+
     @Test(arguments: StoreKind.allCases) func commandIsKeptOnceAndBegunOnce(kind: StoreKind) throws {
         try kind.withStore { store in
             let command = QueuedCommand(

@@ -103,7 +103,7 @@ private func at(_ seconds: Double) -> PipelineTime {
         let next = [try rule("overheat"), try rule("more", above: 74)]
         let swapped = after.replaceRules(next, origin: "rule set 2", at: at(2), firstSequence: 3)
         var restarted = Pipeline(rules: next, epoch: epoch, sha1: digest)
-        let begun = restarted.begin(restoring: try #require(swapped.state), at: at(10), firstSequence: 3)
+        let begun = restarted.begin(restoring: swapped.state, at: at(10), firstSequence: 3)
         #expect(begun.records.isEmpty && restarted.openFaultCount == 1)
         let over = restarted.deliveryReceived(readings: [try reading("60")], health: [], at: at(11), firstSequence: 3)
         #expect(faults(over).map(\.faultID) == [id])

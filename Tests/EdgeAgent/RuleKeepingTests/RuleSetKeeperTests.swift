@@ -25,18 +25,18 @@ import Testing
 
     @Test mutating func aWishIsTakenOnce() {
         var keeper = keeper()
-        #expect(keeper.wished(.set(one), now: start))
+        #expect(keeper.wished(.set(one), now: start) == true)
         #expect(keeper.nextStep(now: start) == .take(one))
         #expect(keeper.nextStep(now: start) == nil)
         keeper.ended(.runs(running(one)), now: start, using: &random)
-        #expect(!keeper.wished(.set(one), now: start))
+        #expect(keeper.wished(.set(one), now: start) == false)
         #expect(keeper.nextStep(now: start + .seconds(10_000)) == nil)
         #expect(keeper.report == RuleSetReport(running: running(one)))
     }
 
     @Test func whatRunsAlreadyIsNotFetchedAgain() {
         var keeper = keeper(running: one)
-        #expect(keeper.wished(.set(one), now: start))
+        #expect(keeper.wished(.set(one), now: start) == true)
         #expect(keeper.nextStep(now: start) == nil)
     }
 
@@ -47,9 +47,10 @@ import Testing
         keeper.ended(.refused(["no"]), now: start, using: &random)
         #expect(keeper.report.running == running(one))
         #expect(keeper.report.refused == .init(version: "2", sha256: Self.hash, problems: ["no"], willRetry: false))
-        #expect(!keeper.wished(.set(two), now: start) && keeper.nextStep(now: start + .seconds(10_000)) == nil)
+        #expect(keeper.wished(.set(two), now: start) == false)
+        #expect(keeper.nextStep(now: start + .seconds(10_000)) == nil)
         // Back to what runs: nothing to do, and nothing is refused any more.
-        #expect(keeper.wished(.set(one), now: start))
+        #expect(keeper.wished(.set(one), now: start) == true)
         #expect(keeper.nextStep(now: start) == nil && keeper.report == RuleSetReport(running: running(one)))
     }
 

@@ -18,6 +18,7 @@ struct Plant {
     var look: Timekeeper.SystemLook { .init(monotonic: monotonic, wall: truth + error, isDisciplined: isDisciplined) }
 }
 
+let tenYears = Duration.seconds(10 * 365 * 86_400)
 let toThe1970s = WallInstant(milliseconds: 60_000) - Plant.start
 
 @Suite struct TimekeeperTests {
@@ -26,6 +27,7 @@ let toThe1970s = WallInstant(milliseconds: 60_000) - Plant.start
         var error = Duration.zero
         var isDisciplined = false
         var lastRun: Duration?
+        var lowest: Duration?
         let quality: ClockQuality
         let source: Timekeeper.Source
         /// How far the time is off.
@@ -53,6 +55,14 @@ let toThe1970s = WallInstant(milliseconds: 60_000) - Plant.start
             testDescription: "after the last run", error: .seconds(30), lastRun: .seconds(-3600), quality: .guessed,
             source: .systemClock, off: .seconds(30)),
         Beginning(
+            testDescription: "a last run that was ten years ahead, as the clock still is", error: tenYears,
+            lastRun: tenYears,
+            lowest: .seconds(-3600), quality: .guessed, source: .systemClock, off: tenYears),
+        Beginning(
+            testDescription: "a time that was known, later than the last run", error: toThe1970s,
+            lastRun: .seconds(-7200),
+            lowest: .seconds(-3600), quality: .guessed, source: .lastRun, off: .seconds(-3600)),
+        Beginning(
             testDescription: "a last run before the program was made is none", error: toThe1970s, lastRun: toThe1970s,
             quality: .unset, source: .nothing, off: toThe1970s),
     ]
@@ -60,7 +70,8 @@ let toThe1970s = WallInstant(milliseconds: 60_000) - Plant.start
     @Test(arguments: beginnings) func timeAtTheStartIsTheBestThatIsKnown(beginning: Beginning) {
         let plant = Plant(error: beginning.error, isDisciplined: beginning.isDisciplined)
         var keeper = Timekeeper(
-            earliest: Plant.earliest, lastRun: beginning.lastRun.map { plant.truth + $0 }, look: plant.look)
+            earliest: Plant.earliest, lastRun: beginning.lastRun.map { plant.truth + $0 },
+            lowest: beginning.lowest.map { plant.truth + $0 }, look: plant.look)
         let (reading, correction) = keeper.now(plant.look)
         #expect(correction == nil)
         #expect(reading.quality == beginning.quality && reading.source == beginning.source)
@@ -192,12 +203,14 @@ let toThe1970s = WallInstant(milliseconds: 60_000) - Plant.start
         let unset = GatewayClock(earliest: Plant.earliest, lastRun: nil) { plant.look }
         #expect(unset.certificateTime() == Plant.earliest)
         let last = plant.truth + .seconds(-60)
-        let kept = GatewayClock(earliest: Plant.earliest, lastRun: last) { plant.look }
+        let kept = GatewayClock(earliest: Plant.earliest, lastRun: last, lowest: last) { plant.look }
         #expect(kept.certificateTime() == last && kept.lowestTime() == last)
         let ahead = Plant(error: .seconds(86_400 * 3650))
-        let wrong = GatewayClock(earliest: Plant.earliest, lastRun: last) { ahead.look }
+        let wrong = GatewayClock(earliest: Plant.earliest, lastRun: last, lowest: last) { ahead.look }
         #expect(wrong.certificateTime() == ahead.look.wall)
         #expect(wrong.lowestTime() == last, "while in doubt the certificate is checked here")
+        let guess = GatewayClock(earliest: Plant.earliest, lastRun: last + .seconds(86_400)) { ahead.look }
+        #expect(guess.lowestTime() == Plant.earliest, "a guess that was kept may have been ahead")
     }
 
     @Test func correctionsAreCountedAndRememberedUpToALimit() {

@@ -70,7 +70,7 @@ import Testing
         #expect(
             failed.map(\.description) == [
                 "rule[1].case = \"a degree too much\" of overheat: failed (- expected, + happened): - 2s raised, "
-                    + "+ 1s raised  (value 71.0)"
+                    + "+ 1s raised  (value 71)"
             ])
         #expect(set.failedCases(leavingOut: { _ in true }) { _, _ in 0 }.isEmpty)
     }

@@ -5,42 +5,79 @@ public import SouthboundAPI
 import Synchronization
 public import Telemetry
 
-/// A core that remembers what it was given. It can be closed, so that `accept` holds the driver as a slow disk would,
-/// or told to refuse, as a full disk would.
+/// A core that remembers what it was given. It can be closed, so that deliveries wait as on a slow disk, or told to
+/// refuse, as a full disk would.
 public final class RecordingSink: ReadingSink {
     public enum Mode: Sendable { case keep, hold, refuse }
 
     private struct State {
         var mode = Mode.keep
-        var held = 0
+        var held: [(delivery: Delivery, ended: @Sendable (SinkError?) -> Void)] = []
         var deliveries: [Delivery] = []
         var marks: [String: [UInt8]] = [:]
+        var refusedSeries: [String: UInt64] = [:]
+        var hurries = 0
+
+        mutating func end(_ delivery: Delivery) -> SinkError? {
+            let isBehind = delivery.series.map { $0 <= refusedSeries[delivery.driver] ?? 0 } ?? false
+            guard mode == .keep, !isBehind else {
+                if let series = delivery.series { refusedSeries[delivery.driver] = series }
+                return SinkError(.full, detail: "the disk is full")
+            }
+            deliveries.append(delivery)
+            if let mark = delivery.mark { marks[delivery.driver] = mark }
+            return nil
+        }
     }
 
     private let state = Mutex(State())
 
     public init() {}
 
-    public func accept(_ delivery: Delivery) throws(SinkError) {
-        state.withLock { $0.held += 1 }
-        defer { state.withLock { $0.held -= 1 } }
-        while state.withLock({ $0.mode == .hold }) {
-            WakeSignal()?.wait(until: SystemTime.monotonic + .milliseconds(2))
+    public func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void) {
+        let ending: SinkError?? = state.withLock { state in
+            guard state.mode == .hold else { return .some(state.end(delivery)) }
+            state.held.append((delivery, ended))
+            return nil
         }
-        let isRefused = state.withLock { state in
-            if state.mode == .refuse { return true }
-            state.deliveries.append(delivery)
-            if let mark = delivery.mark { state.marks[delivery.driver] = mark }
-            return false
-        }
-        if isRefused { throw SinkError(.full, detail: "the disk is full") }
+        if let ending { ended(ending) }
     }
+
+    public func hurry() { state.withLock { $0.hurries += 1 } }
 
     public func lastMark(of driver: String) -> [UInt8]? { state.withLock { $0.marks[driver] } }
 
-    public func set(_ mode: Mode) { state.withLock { $0.mode = mode } }
-    /// Whether a driver waits inside `accept`.
-    public var isHolding: Bool { state.withLock { $0.held > 0 } }
+    /// What was held ends, too.
+    public func set(_ mode: Mode) {
+        let endings: [(ended: @Sendable (SinkError?) -> Void, ending: SinkError?)] = state.withLock { state in
+            state.mode = mode
+            guard mode != .hold else { return [] }
+            defer { state.held = [] }
+            return state.held.map { ($0.ended, state.end($0.delivery)) }
+        }
+        for (ended, ending) in endings { ended(ending) }
+    }
+
+    /// Ends the oldest delivery that is held as durable, and only that one.
+    public func keepOldest() {
+        let ended = state.withLock { state -> (@Sendable (SinkError?) -> Void)? in
+            guard !state.held.isEmpty else { return nil }
+            let held = state.held.removeFirst()
+            state.mode = .keep
+            defer { state.mode = .hold }
+            _ = state.end(held.delivery)
+            return held.ended
+        }
+        ended?(nil)
+    }
+
+    /// Whether deliveries wait.
+    public var isHolding: Bool { heldCount > 0 }
+    public var heldCount: Int { state.withLock { $0.held.count } }
+    /// Readings in what waits.
+    public var heldReadings: [Reading] { state.withLock { $0.held.flatMap(\.delivery.readings) } }
+    /// How often a driver could not wait any longer.
+    public var hurries: Int { state.withLock { $0.hurries } }
     public var readings: [Reading] { state.withLock { $0.deliveries.flatMap(\.readings) } }
     /// The last list of learned devices that was kept; `nil` when none was.
     public var learned: [DeviceID]? { state.withLock { $0.deliveries.last { $0.learned != nil }?.learned } }
