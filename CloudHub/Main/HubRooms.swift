@@ -19,11 +19,13 @@ import NIOCore
 import Primitives
 import Registry
 import RuleLibrary
+import Rules
 import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
 import Sessions
 import Throttles
+import TimeZones
 import WebUI
 
 /// Every room of a running hub, made and connected.
@@ -100,7 +102,10 @@ struct HubRooms: Sendable {
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
             files: try await HubFiles.make(settings, stores: stores, group: group),
-            ruleLibrary: RuleLibrary(SQLiteRuleSetStore(stores.database), clock: SystemTime.wall),
+            ruleLibrary: RuleLibrary(SQLiteRuleSetStore(stores.database), clock: SystemTime.wall) { zone, time in
+                guard case .named(let name) = zone else { return zone.fixedOffset }
+                return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds)
+            },
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

@@ -3,7 +3,7 @@ import Crypto
 public import Primitives
 public import RuleSets
 import RuleTrial
-import Rules
+public import Rules
 
 /// A set of rules as it was published. It never changes; another text needs another version.
 public struct PublishedRuleSet: Sendable, Equatable {
@@ -97,10 +97,17 @@ public struct RuleLibrary: Sendable {
 
     private let store: any RuleSetStore
     private let clock: @Sendable () -> WallInstant
+    private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int?
 
-    public init(_ store: any RuleSetStore, clock: @escaping @Sendable () -> WallInstant) {
+    /// - Parameter zoneOffset: seconds east of Greenwich in a schedule's zone at a time; `nil` for a zone that only a
+    ///   gateway knows.
+    public init(
+        _ store: any RuleSetStore, clock: @escaping @Sendable () -> WallInstant,
+        zoneOffset: @escaping @Sendable (Schedule.Zone, WallInstant) -> Int? = { zone, _ in zone.fixedOffset }
+    ) {
         self.store = store
         self.clock = clock
+        self.zoneOffset = zoneOffset
     }
 
     /// Checks the text whole and keeps it.
@@ -116,12 +123,16 @@ public struct RuleLibrary: Sendable {
         do throws(ConfigError) { set = try RuleSet(bytes: text) } catch {
             throw RuleLibraryError.refused(error.problems.map(\.description))
         }
-        let isLocal = { (example: RuleCase) in example.rule.schedule?.zone == .local }
-        let failed = set.failedCases(leavingOut: isLocal) { zone, _ in zone.fixedOffset ?? 0 }
+        let zoneOffset = zoneOffset
+        let now = clock()
+        let isLocal = { (example: RuleCase) in
+            example.rule.schedule.map { zoneOffset($0.zone, example.start ?? now) == nil } ?? false
+        }
+        let failed = set.failedCases(leavingOut: isLocal) { zoneOffset($0, $1) ?? 0 }
         guard failed.isEmpty else { throw RuleLibraryError.refused(failed.map(\.description)) }
         let published = PublishedRuleSet(
             version: version, sha256: Hex.encode(SHA256.hash(data: text)), byteCount: text.count,
-            ruleCount: set.rules.count, caseCount: set.cases.count, publishedAt: clock())
+            ruleCount: set.rules.count, caseCount: set.cases.count, publishedAt: now)
         return (
             try await store.publish(published, text: text, setsMax: Self.setsMax),
             set.cases.count(where: isLocal)

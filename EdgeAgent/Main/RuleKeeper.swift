@@ -220,6 +220,9 @@ extension RuleKeeper.Surroundings {
             problems = error.problems
             merged = []
         }
+        problems += SystemZones.problems(set.rules.map(\.rule)).map {
+            ConfigProblem(keyPath: "", line: nil, given: nil, expected: $0)
+        }
         problems += set.failedCases { WallClock.offset(in: $0, at: $1) }
         guard problems.isEmpty else { throw ConfigError(problems: problems) }
         return (merged, set.rules.count)

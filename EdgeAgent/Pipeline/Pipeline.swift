@@ -31,6 +31,8 @@ public struct Pipeline: Sendable {
     private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int
     private var evaluator: RuleEvaluator
     private var open = OpenFaults()
+    /// A zone with summer time is looked at again: changes lie on whole quarters of an hour.
+    private var zoneLook: MonotonicInstant?
     private var keptRevision: UInt64 = 0
     private var isOpenChanged = false
 
@@ -61,7 +63,7 @@ public struct Pipeline: Sendable {
 
     /// When `timeReached` should be called, if nothing comes before; `nil` for not at all. It may be early.
     public var nextDeadline: MonotonicInstant? {
-        [evaluator.nextDeadline, signals.nextDeadline].compactMap(\.self).min()
+        [evaluator.nextDeadline, signals.nextDeadline, zoneLook].compactMap(\.self).min()
     }
 
     /// Faults that are raised and not cleared.
@@ -144,6 +146,8 @@ public struct Pipeline: Sendable {
         self.rules = rules
         let zoneOffset = zoneOffset
         evaluator.replaceRules(rules.map(\.rule), at: now.monotonic) { Self.clock(of: $0, now, zoneOffset) }
+        zoneLook = nil
+        tellTime(now)
         for key in open.sortedKeys where key.rule != Self.noAnswerRule {
             let old = before.first { $0.rule.name == key.rule }
             let new = rules.first { $0.rule.name == key.rule }
@@ -169,6 +173,15 @@ public struct Pipeline: Sendable {
     /// Schedules follow the wall clock; while it is unset they do as the rule says.
     private mutating func tellTime(_ now: PipelineTime) {
         guard !evaluator.zones.isEmpty else { return }
+        guard now.clock != .unset else {
+            zoneLook = nil
+            return evaluator.clockIs(nil, at: now.monotonic)
+        }
+        if evaluator.zones.contains(where: { $0.fixedOffset == nil }) {
+            let quarter: Int64 = 900_000
+            let past = (now.wall.milliseconds % quarter + quarter) % quarter
+            zoneLook = now.monotonic + .milliseconds(quarter - past)
+        }
         evaluator.clockIs(Self.clock(of: evaluator.zones, now, zoneOffset), at: now.monotonic)
     }
 

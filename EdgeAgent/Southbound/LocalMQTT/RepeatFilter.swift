@@ -1,12 +1,19 @@
 /// Knows which QoS 1 messages the broker may send again although they are already kept: those of the last delivery,
 /// whose acknowledgements may not have reached the broker.
 ///
+/// An acknowledgement that is on the wire has not reached the broker yet: when this process dies with bytes unread, the
+/// kernel resets the connection, and the broker throws away what it has not read. So the last `writtenMax` messages stay
+/// known. A message under the identifier of an earlier one says that the broker has heard of that one and of all before.
+///
 /// The broker repeats unacknowledged messages first, in their order, under their packet identifiers (MQTT 3.1.1
 /// section 4.4 and 4.6). So after a reconnect into the same session the longest prefix of messages that match what was
 /// kept is dropped; the first other QoS 1 message ends it. Identifier and digest must both match.
 struct RepeatFilter: Equatable {
     /// Entries in a mark; a delivery with more marks only its last ones.
     static let entriesMax = 1024
+    /// Messages that are remembered after their acknowledgements were written: more than a broker has under way at a time
+    /// (mosquitto 20, `max_inflight_messages`), and few enough for one page of the outbox.
+    static let writtenMax = 32
     private static let entryBytes = 6
     private static let version: UInt8 = 1
 
@@ -17,7 +24,7 @@ struct RepeatFilter: Equatable {
 
     /// Read on this connection and not kept yet.
     private var pending: [Entry] = []
-    /// Kept, and the acknowledgement perhaps not written.
+    /// Kept, and the acknowledgement perhaps not heard by the broker; in order, every identifier once.
     private var kept: [Entry] = []
     /// What the broker may repeat at the head of this connection, in order; empty once the prefix has ended.
     private var repeatable: ArraySlice<Entry> = []
@@ -55,18 +62,28 @@ struct RepeatFilter: Equatable {
 
     /// Everything that was read so far is kept.
     mutating func deliveryKept() {
-        kept += pending
+        for entry in pending {
+            if let heard = kept.firstIndex(where: { $0.packetID == entry.packetID }) { kept.removeSubrange(...heard) }
+            kept.append(entry)
+        }
         if kept.count > Self.entriesMax { kept.removeFirst(kept.count - Self.entriesMax) }
         pending.removeAll(keepingCapacity: true)
     }
 
     /// The acknowledgements of everything kept on this connection are on the wire.
-    mutating func acknowledgementsWritten() { kept = Array(repeatable) }
+    mutating func acknowledgementsWritten() {
+        // What the broker may still repeat here has no acknowledgement on this connection.
+        let most = repeatable.count + Self.writtenMax
+        guard kept.count > most else { return }
+        kept = repeatable + kept.suffix(Self.writtenMax)
+    }
 
     /// For the next delivery: what the broker may repeat once this delivery is kept.
     var mark: [UInt8] {
         var bytes: [UInt8] = [Self.version]
-        let entries = (kept + pending).suffix(Self.entriesMax)
+        var next = self
+        next.deliveryKept()
+        let entries = next.kept
         bytes.reserveCapacity(1 + entries.count * Self.entryBytes)
         for entry in entries {
             bytes.append(UInt8(entry.packetID >> 8))

@@ -53,14 +53,36 @@ import Testing
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
     }
 
-    @Test func writtenAcknowledgementsAreForgotten() {
+    /// A kill with bytes unread resets the connection, and the broker never reads what was written last.
+    @Test func writtenAcknowledgementsMayNotHaveBeenHeard() {
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
-        _ = filter.isRepeat(packetID: 1, digest: 10)
+        for number in 1...100 as ClosedRange<UInt16> {
+            _ = filter.isRepeat(packetID: number, digest: 10)
+            filter.deliveryKept()
+            filter.acknowledgementsWritten()
+        }
+        var next = RepeatFilter(mark: filter.mark)
+        #expect(filter.mark.count == 1 + 6 * RepeatFilter.writtenMax, "and not more of them")
+        next.connected(sessionPresent: true)
+        #expect((81...100).allSatisfy { next.isRepeat(packetID: $0, digest: 10) })
+        #expect(!said({ next.isRepeat(packetID: 101, digest: 10) }))
+    }
+
+    /// A broker that takes the lowest free identifier.
+    @Test func anIdentifierThatComesAgainSaysThatTheBrokerHasHeard() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for _ in 0..<3 {
+            for number in 1...4 as ClosedRange<UInt16> {
+                _ = filter.isRepeat(packetID: number, digest: 10)
+                filter.deliveryKept()
+                filter.acknowledgementsWritten()
+            }
+        }
+        _ = filter.isRepeat(packetID: 3, digest: 10)
         filter.deliveryKept()
-        filter.acknowledgementsWritten()
-        filter.connected(sessionPresent: true)
-        #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+        #expect(filter.mark.count == 1 + 6 * 2, "the last of 4, and of 3")
     }
 
     @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {
