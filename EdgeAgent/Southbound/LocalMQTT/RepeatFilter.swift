@@ -1,11 +1,11 @@
-/// Knows which QoS 1 messages the broker may send again although they are already kept: those of the last delivery,
-/// whose acknowledgements may not have reached the broker.
+/// Knows which QoS 1 messages the broker may send again although they are already kept: those whose acknowledgements may
+/// not have reached the broker.
 ///
 /// The broker repeats unacknowledged messages first, in their order, under their packet identifiers (MQTT 3.1.1
 /// section 4.4 and 4.6). So after a reconnect into the same session the longest prefix of messages that match what was
 /// kept is dropped; the first other QoS 1 message ends it. Identifier and digest must both match.
 struct RepeatFilter: Equatable {
-    /// Entries in a mark; a delivery with more marks only its last ones.
+    /// Entries in a mark. No more messages than these are read before the first of them is acknowledged.
     static let entriesMax = 1024
     private static let entryBytes = 6
     private static let version: UInt8 = 1
@@ -53,17 +53,17 @@ struct RepeatFilter: Equatable {
         return true
     }
 
-    /// Everything that was read so far is kept.
-    mutating func deliveryKept() {
-        kept += pending
+    /// So many of the messages that were read and not kept are kept now, the ones that came first.
+    mutating func kept(_ count: Int) {
+        kept += pending.prefix(count)
         if kept.count > Self.entriesMax { kept.removeFirst(kept.count - Self.entriesMax) }
-        pending.removeAll(keepingCapacity: true)
+        pending.removeFirst(min(count, pending.count))
     }
 
     /// The acknowledgements of everything kept on this connection are on the wire.
     mutating func acknowledgementsWritten() { kept = Array(repeatable) }
 
-    /// For the next delivery: what the broker may repeat once this delivery is kept.
+    /// For the next delivery: what the broker may repeat once this delivery, and with it all before it, is kept.
     var mark: [UInt8] {
         var bytes: [UInt8] = [Self.version]
         let entries = (kept + pending).suffix(Self.entriesMax)
@@ -77,7 +77,7 @@ struct RepeatFilter: Equatable {
     }
 
     /// FNV-1a over topic, a zero, and payload. It only has to tell one message from the next under the same identifier.
-    static func digest(topic: UnsafeBufferPointer<UInt8>, payload: UnsafeBufferPointer<UInt8>) -> UInt32 {
+    static func digest(topic: String.UTF8View, payload: [UInt8]) -> UInt32 {
         var hash: UInt32 = 2_166_136_261
         for byte in topic { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
         hash = hash &* 16_777_619

@@ -21,7 +21,7 @@ import Testing
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
         _ = filter.isRepeat(packetID: 2, digest: 20)
-        filter.deliveryKept()
+        filter.kept(2)
         filter.connected(sessionPresent: true)
         #expect(!said({ filter.isRepeat(packetID: 9, digest: 90) }))
         #expect(!said({ filter.isRepeat(packetID: 2, digest: 20) }), "a reused identifier later on is a new message")
@@ -31,7 +31,7 @@ import Testing
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: true)
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 11) }))
     }
@@ -48,7 +48,7 @@ import Testing
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: false)
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
     }
@@ -57,17 +57,28 @@ import Testing
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.acknowledgementsWritten()
         filter.connected(sessionPresent: true)
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+    }
+
+    @Test func ofSeveralDeliveriesOnlyThoseAreKnownThatWereKept() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...4 { _ = filter.isRepeat(packetID: id, digest: UInt32(id)) }
+        filter.kept(1)
+        filter.kept(2)
+        filter.connected(sessionPresent: true)
+        let repeats = (UInt16(1)...4).map { filter.isRepeat(packetID: $0, digest: UInt32($0)) }
+        #expect(repeats == [true, true, true, false])
     }
 
     @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: true)
         filter.acknowledgementsWritten()
         filter.connected(sessionPresent: true)
