@@ -100,7 +100,8 @@ let package = Package(
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
             [
-                "Primitives", "JSON", "Telemetry", "MQTTClient", "SouthboundAPI", "DriverRuntime", "CMosquitto", logging,
+                "Primitives", "JSON", "Telemetry", "MQTTClient", "SouthboundAPI", "DriverRuntime", "CMosquitto",
+                logging,
             ]),
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",

@@ -3,7 +3,8 @@ import MQTTCodec
 import NIOCore
 import Primitives
 
-private let limits = ClientLimits(inflightCountMax: 4, unacknowledgedCountMax: 4, packetBytesMax: 1024, passesOverLargeMessages: true)
+private let limits = ClientLimits(
+    inflightCountMax: 4, unacknowledgedCountMax: 4, packetBytesMax: 1024, passesOverLargeMessages: true)
 private let unacknowledgedMax = limit(4, canary: 2)
 
 /// libFuzzer calls this with bytes of its own making: what a server sends to the gateway. Whatever that is, the gateway
