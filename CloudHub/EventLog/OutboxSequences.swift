@@ -24,7 +24,7 @@ public struct OutboxSequences: Sendable, Equatable {
     public enum Standing: Sendable, Equatable {
         /// It came: it is in the log, in the quarantine, or was taken by retention since.
         case arrived
-        /// The gateway declared that it dropped it or let it expire.
+        /// The gateway declared that it never comes: dropped, expired, or not kept any more when it was asked for.
         case dropped
         /// Later ones came, and nobody declared it: a gap.
         case missing
@@ -44,4 +44,7 @@ public struct OutboxSequences: Sendable, Equatable {
         guard let last = seen.last, last >= 1 else { return [] }
         return seen.missing(in: Run(start: 1, count: last)).flatMap { dropped.missing(in: $0) }
     }
+
+    /// How many records the gateway declared as never to come.
+    public var lostCount: UInt64 { dropped.runs.reduce(0) { $0 &+ $1.count } }
 }

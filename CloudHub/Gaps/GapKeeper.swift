@@ -25,6 +25,7 @@ public final class GapKeeper: Sendable {
     private let clock: Clock
     private let logger: Logger
     private let machine: Mutex<GapMachine>
+    private let losses = Mutex<[GapMachine.Outbox: UInt64]>([:])
     private let ripeAfter: Duration
 
     /// The hub's clocks.
@@ -54,6 +55,11 @@ public final class GapKeeper: Sendable {
     /// Outboxes with holes, as of the last look.
     public var gaps: [GapMachine.Outbox: GapMachine.Gap] { machine.withLock { $0.gaps } }
 
+    /// Records that gateways declared as never to come, by outbox, as of the last look; of `lostOutboxesMax` at most.
+    public var lost: [GapMachine.Outbox: UInt64] { losses.withLock { $0 } }
+
+    private static let lostOutboxesMax = 20_000
+
     /// - Parameter interval: between two looks; `nil` for one that suits the pace.
     public func run(every interval: Duration? = nil) async {
         let interval = interval ?? min(.seconds(10), ripeAfter / 4)
@@ -79,6 +85,13 @@ public final class GapKeeper: Sendable {
             for book in books {
                 let outbox = GapMachine.Outbox(gateway: book.gateway, epoch: book.epoch)
                 machine.looked(at: outbox, holes: book.gaps, now: now, wall: wall)
+            }
+        }
+        losses.withLock { losses in
+            for book in books where !book.dropped.isEmpty {
+                let outbox = GapMachine.Outbox(gateway: book.gateway, epoch: book.epoch)
+                guard losses[outbox] != nil || losses.count < Self.lostOutboxesMax else { continue }
+                losses[outbox] = book.lostCount
             }
         }
         return books.last?.changedAt ?? time
@@ -109,11 +122,17 @@ public final class GapKeeper: Sendable {
             "gateway": "\(outbox.gateway)", "epoch": "\(outbox.epoch.text)", "missing": "\(count)",
         ]
         switch outcome {
-        case .replayed(let replayed, let gone):
+        case .replayed(let replayed, let gone, let rest):
             metadata["replayed"] = "\(replayed)"
             metadata["gone"] = "\(gone)"
+            if !rest.isEmpty { metadata["askedAgain"] = "\(rest.reduce(0) { $0 &+ $1.count })" }
             logger.notice(
                 "a gateway was asked for records that are missing and sends what it still has", metadata: metadata)
+            if gone > 0 {
+                logger.error(
+                    "records of a gateway are lost: it keeps them no more and will say so; they count as dropped",
+                    metadata: ["gateway": "\(outbox.gateway)", "epoch": "\(outbox.epoch.text)", "lost": "\(gone)"])
+            }
         case .lost:
             logger.error(
                 "records of a gateway are lost: it has another outbox now than the one they were in", metadata: metadata

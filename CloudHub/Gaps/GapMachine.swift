@@ -5,7 +5,8 @@ public import Telemetry
 ///
 ///           hole seen                 still there after `ripeAfter`            gateway answered
 ///     whole ─────────► ripening ─────────────────────────► asking ─────────► waiting (twice as long each time)
-///       ▲                 │ closed                                              │ closed
+///       ▲                 │ closed                         ▲    │ a rest        │ closed
+///       │                 │                                └────┘               │
 ///       └─────────────────┴─────────────────────────────────────────────────────┘
 public struct GapMachine: Sendable {
     public struct Pace: Sendable, Equatable {
@@ -33,7 +34,8 @@ public struct GapMachine: Sendable {
 
     /// How asking went the last time.
     public enum Outcome: Sendable, Equatable {
-        case replayed(count: UInt64, gone: UInt64)
+        /// `gone` it has no more and declares as dropped; for `rest` it is to be asked again.
+        case replayed(count: UInt64, gone: UInt64, rest: [Run])
         /// The gateway has another outbox now: what is missing of this one is lost.
         case lost
         case failed(String)
@@ -45,12 +47,16 @@ public struct GapMachine: Sendable {
         /// When the oldest of them was first seen.
         public internal(set) var since: WallInstant
         public internal(set) var askedCount = 0
+        /// How often all of it was asked for.
+        var roundCount = 0
         public internal(set) var outcome: Outcome?
         /// Those that were there when the present wait for ripeness began.
         var ripening: [Run]
         var ripeAt: MonotonicInstant
         var askAt: MonotonicInstant
         var isAsking = false
+        /// From the first to the last sequence of the request under way; what ripens beyond it had no place there.
+        var asked = Run(start: 0, count: 0)
     }
 
     private let pace: Pace
@@ -85,8 +91,12 @@ public struct GapMachine: Sendable {
         for (outbox, gap) in gaps
         where !gap.isAsking && gap.outcome != .lost && gap.ripeAt <= now && gap.askAt <= now && isOnline(outbox.gateway)
         {
+            let request = ReplayRange(epoch: outbox.epoch, runs: gap.ripening)
             gaps[outbox]?.isAsking = true
-            requests.append((outbox, ReplayRange(epoch: outbox.epoch, runs: gap.ripening)))
+            if let first = request.runs.first, let last = request.runs.last {
+                gaps[outbox]?.asked = Run(start: first.start, count: last.last - first.start + 1)
+            }
+            requests.append((outbox, request))
         }
         return requests
     }
@@ -96,11 +106,25 @@ public struct GapMachine: Sendable {
         guard var gap = gaps[outbox] else { return }
         gap.isAsking = false
         gap.outcome = outcome
-        gap.askAt = now + wait(after: gap.askedCount)
         gap.askedCount += 1
-        gap.ripening = gap.holes
-        gap.ripeAt = now + pace.ripeAfter
+        let rest = Self.rest(of: gap, outcome)
+        if rest.isEmpty {
+            gap.askAt = now + wait(after: gap.roundCount)
+            gap.roundCount += 1
+            gap.ripening = gap.holes
+            gap.ripeAt = now + pace.ripeAfter
+        } else {
+            gap.ripening = rest
+        }
         gaps[outbox] = gap
+    }
+
+    /// What is ripe and was not looked for, because there was no time or no place in the request: asked for with the next
+    /// look. Empty when the gateway got no further at all.
+    private static func rest(of gap: Gap, _ outcome: Outcome) -> [Run] {
+        guard case .replayed(_, _, let rest) = outcome else { return [] }
+        if let first = rest.first, first.start <= gap.asked.start { return [] }
+        return common(rest, gap.ripening) + gap.ripening.filter { $0.start > gap.asked.last }
     }
 
     private func wait(after askedCount: Int) -> Duration {

@@ -20,7 +20,7 @@ struct GatewayReplay: ReplayCaller {
                     return .failed("its answer is none that this hub knows")
                 }
                 return .replayed(
-                    count: answer.replayedCount, gone: answer.gone.reduce(0) { $0 &+ $1.count })
+                    count: answer.replayedCount, gone: answer.gone.reduce(0) { $0 &+ $1.count }, rest: answer.rest)
             case 404: return .lost
             default: return .failed("it answered with status \(result.status); see the gateway's log")
             }

@@ -29,13 +29,16 @@ struct PageAdapter: PageSource {
             containing: query.text, skipping: (query.page - 1) * DeviceQuery.rowsMax, most: DeviceQuery.rowsMax)
         let log = log
         let gateways = found.records.filter(\.capabilities.iotEdge).map(\.id)
-        let missing = try await NIOThreadPool.singleton.runIfActive {
-            try gateways.reduce(into: [DeviceID: UInt64]()) { missing, gateway in
-                missing[gateway] = try log.sequences(gateway: gateway).flatMap(\.gaps).reduce(0) { $0 &+ $1.count }
+        let books = try await NIOThreadPool.singleton.runIfActive {
+            try gateways.reduce(into: [DeviceID: DeviceRow.Books]()) { books, gateway in
+                let outboxes = try log.sequences(gateway: gateway)
+                books[gateway] = DeviceRow.Books(
+                    missing: outboxes.flatMap(\.gaps).reduce(0) { $0 &+ $1.count },
+                    lost: outboxes.reduce(0) { $0 &+ $1.lostCount })
             }
         }
         return DevicePage(
-            rows: found.records.map { row($0, missingCount: missing[$0.id] ?? 0) }, matchingCount: found.matchingCount,
+            rows: found.records.map { row($0, books: books[$0.id] ?? .init()) }, matchingCount: found.matchingCount,
             totalCount: registry.statistics.total,
             openAlerts: try await desk.alerts(.open, limit: Self.openAlertsMax).map(row))
     }
@@ -77,7 +80,7 @@ struct PageAdapter: PageSource {
         }
     }
 
-    private func row(_ record: DeviceRecord, missingCount: UInt64 = 0) -> DeviceRow {
+    private func row(_ record: DeviceRecord, books: DeviceRow.Books = .init()) -> DeviceRow {
         let latest = live.latest(of: record.id)
         let metrics = (latest?.metrics ?? [:]).sorted { $0.key < $1.key }
         return DeviceRow(
@@ -90,7 +93,7 @@ struct PageAdapter: PageSource {
                 MetricCell(
                     name: name, value: ShownValue.text(latest.value), unit: latest.unit ?? "",
                     time: latest.time, quality: latest.quality.rawValue)
-            }, missingCount: missingCount)
+            }, books: books)
     }
 
     private func row(_ alert: DeskAlert) -> AlertRow {

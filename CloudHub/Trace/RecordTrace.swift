@@ -17,7 +17,7 @@ public struct RecordTrace: Sendable, Equatable {
     public enum Standing: Sendable, Equatable {
         case inLog(Place)
         case quarantined(StoredQuarantine)
-        /// The gateway declared that it dropped it or let it expire before it was sent.
+        /// The gateway declared that it never comes: dropped, expired, or not kept any more when it was asked for.
         case dropped
         /// Later ones came: the hub asks the gateway for it.
         case missing

@@ -38,9 +38,11 @@ public struct Tracer: Sendable {
             RecordTrace(gateway: gateway, epoch: book.epoch, sequence: sequence, standing: standing)
         }
         switch book.standing(of: sequence) {
-        case .dropped: return ended(.dropped)
-        case .missing: return ended(.missing)
         case .notYet: return ended(.notYet)
+        case .dropped, .missing:
+            // What came with too many holes is not counted as seen; its body is in the quarantine all the same.
+            if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
+            return ended(book.standing(of: sequence) == .dropped ? .dropped : .missing)
         case .arrived: break
         }
         if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
@@ -56,10 +58,22 @@ public struct Tracer: Sendable {
     }
 
     private func quarantined(_ book: OutboxSequences, _ sequence: UInt64) throws -> StoredQuarantine? {
-        try log.quarantine(gateway: book.gateway, countMax: Self.quarantineMax).first {
-            $0.record.epoch == book.epoch && $0.record.sequence == sequence
+        let epoch = book.epoch
+        let kept = try log.quarantine(gateway: book.gateway, countMax: Self.quarantineMax).filter {
+            $0.record.epoch == epoch
         }
+        // The record itself, else a whole batch that has it.
+        return kept.first { $0.record.sequence == sequence && $0.record.code != Self.batchCode }
+            ?? kept.first { kept in
+                guard kept.record.code == Self.batchCode, let first = kept.record.sequence, first <= sequence else {
+                    return false
+                }
+                return (try? Batch(parsing: kept.record.body))?.runs.contains { $0.contains(sequence) } ?? false
+            }
     }
+
+    /// Of a batch that was quarantined as a whole: named by its first record.
+    private static let batchCode = "tooManyGaps"
 
     private struct Found {
         let place: RecordTrace.Place

@@ -63,12 +63,25 @@ public struct DeviceRow: Sendable, Equatable {
     /// `nil` when it was never heard.
     public let lastHeard: WallInstant?
     public let metrics: [MetricCell]
-    /// Of a gateway: records that it numbered, that are not in the hub's log, and that it did not declare as dropped.
-    public let missingCount: UInt64
+    /// Of a gateway's records.
+    public let books: Books
+
+    /// How many records that a gateway numbered are not in the hub's log.
+    public struct Books: Sendable, Equatable {
+        /// They may still come.
+        public let missing: UInt64
+        /// The gateway declared that they never come.
+        public let lost: UInt64
+
+        public init(missing: UInt64 = 0, lost: UInt64 = 0) {
+            self.missing = missing
+            self.lost = lost
+        }
+    }
 
     public init(
         id: String, gateway: String, isGateway: Bool, isConnected: Bool, isEnabled: Bool, lastHeard: WallInstant?,
-        metrics: [MetricCell], missingCount: UInt64 = 0
+        metrics: [MetricCell], books: Books = Books()
     ) {
         self.id = id
         self.gateway = gateway
@@ -77,7 +90,7 @@ public struct DeviceRow: Sendable, Equatable {
         self.isEnabled = isEnabled
         self.lastHeard = lastHeard
         self.metrics = metrics
-        self.missingCount = missingCount
+        self.books = books
     }
 }
 

@@ -102,6 +102,7 @@ enum TemplateText {
         {{#isGateway}}<p class="note">gateway</p>{{/isGateway}}
         {{#trouble}}<p class="wrong"><a href="/alerts/{{id}}">{{alertTitle}}</a></p>{{/trouble}}
         {{#isMissing}}<p class="wrong" data-missing>{{missing}}</p>{{/isMissing}}
+        {{#isLost}}<p class="wrong" data-lost>{{lost}}</p>{{/isLost}}
         <dl>
         {{#metrics}}
         <div><dt>{{name}}</dt><dd data-metric="{{name}}" title="{{time}}">{{value}} {{unit}}\

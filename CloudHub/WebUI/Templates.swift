@@ -92,7 +92,8 @@ struct Templates: Sendable {
         [
             "id": row.id, "gateway": row.gateway, "hasGateway": !row.gateway.isEmpty, "isGateway": row.isGateway,
             "state": row.isEnabled ? (row.isConnected ? "connected" : "offline") : "disabled",
-            "isMissing": row.missingCount > 0, "missing": Advice.missing(row.missingCount),
+            "isMissing": row.books.missing > 0, "missing": Advice.missing(row.books.missing),
+            "isLost": row.books.lost > 0, "lost": Advice.lost(row.books.lost),
             "heard": row.lastHeard.map { "last heard \(Age.words(since: $0, now: now))" } ?? "never heard yet",
             "metrics": row.metrics.map { metricModel($0, now) }, "hasTrouble": !alerts.isEmpty,
             "trouble": alerts.prefix(Self.alertsNamedMax).map { rowModel($0, now) },

@@ -55,6 +55,17 @@ enum Advice {
         }
     }
 
+    /// Of records that a gateway made and that never come; empty when there are none.
+    static func lost(_ count: UInt64) -> String {
+        let why =
+            "its store was full, they were too old, or it kept them no more. See edge-agent status on the gateway."
+        return switch count {
+        case 0: ""
+        case 1: "1 record of this gateway was lost: \(why)"
+        default: "\(count) records of this gateway were lost: \(why)"
+        }
+    }
+
     /// A command's state as a person says it: what is shown in its badge.
     static func badge(_ status: String) -> String {
         switch status {

@@ -175,7 +175,7 @@ struct Draft {
     }
 
     /// How far the file would pass its quota with so many bytes more.
-    private func excess(_ bytes: Int) throws(OutboxError) -> Int {
+    func excess(_ bytes: Int) throws(OutboxError) -> Int {
         let pageBytes = try connection.number("PRAGMA page_size")
         let used = try connection.number("PRAGMA page_count") - connection.number("PRAGMA freelist_count")
         // A few pages for the tables' inner nodes.

@@ -54,7 +54,15 @@ enum OutboxSchema {
         CREATE INDEX row_special ON row(lane, first) WHERE lane <> 0;
         CREATE INDEX row_unusual ON row(priority, first) WHERE priority <> 1;
         CREATE INDEX row_expires ON row(expires) WHERE expires IS NOT NULL;
-        CREATE INDEX sent_faults ON sent(first) WHERE lane = 1;
+        """ + wideRows
+
+    /// Rows that span too much to be found by their first sequence. This program makes none; those of an older one are
+    /// found by these indexes, which stay empty otherwise. A file without them gets them; the number of the schema stays,
+    /// because an older program can use such a file, too.
+    private static let wideRows = """
+        DROP INDEX IF EXISTS sent_faults;
+        CREATE INDEX IF NOT EXISTS row_wide ON row(first) WHERE last - first >= \(OutboxLimits.rowSpanMax);
+        CREATE INDEX IF NOT EXISTS sent_wide ON sent(first) WHERE last - first >= \(OutboxLimits.rowSpanMax);
         """
 
     /// Version 1 had its rows with the fragments before the new columns; they are read as they are.
@@ -81,8 +89,13 @@ enum OutboxSchema {
             guard application == applicationID else {
                 throw OutboxError(.damaged, doing: doing, which: connection.path, detail: "not made by edge-agent")
             }
-            if found == 1 { try renew(connection) }
-            return
+            if found == 1 { return try renew(connection) }
+            let isIndexed = try connection.number(
+                "SELECT count(*) FROM sqlite_schema WHERE name IN ('row_wide', 'sent_wide')")
+            guard isIndexed < 2 else { return }
+            return try connection.transaction(doing: "index wide rows") { () throws(OutboxError) in
+                try connection.execute(wideRows, doing: "index wide rows")
+            }
         }
         guard try connection.number("SELECT count(*) FROM sqlite_schema") == 0 else {
             throw OutboxError(.damaged, doing: doing, which: connection.path, detail: "not made by edge-agent")

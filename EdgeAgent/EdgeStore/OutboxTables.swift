@@ -32,8 +32,12 @@ enum OutboxTables {
     static func declare(_ run: Run, _ connection: SQLiteConnection) throws(OutboxError) {
         var runs = [run]
         try connection.run(
-            "SELECT start, count FROM dropped WHERE start <= ? AND start + count >= ?",
-            [.sequence(run.start + run.count), .sequence(run.start)], doing: "declare dropped records"
+            """
+            SELECT start, count FROM dropped WHERE start <= ? AND start + count >= ?
+            AND start >= coalesce((SELECT max(start) FROM dropped WHERE start <= ?), 0)
+            """,
+            [.sequence(run.start + run.count), .sequence(run.start), .sequence(run.start)],
+            doing: "declare dropped records"
         ) { runs.append(Run(start: $0.sequence(0), count: $0.sequence(1))) }
         for old in runs.dropFirst() {
             try connection.run(

@@ -93,7 +93,7 @@ extension SQLiteOutbox {
     }
 
     /// - Parameter isFiled: the rows go into table `sent`; else their list is written down.
-    private func settle(_ contents: inout Contents, isFiled: Bool) throws(OutboxError) {
+    func settle(_ contents: inout Contents, isFiled: Bool) throws(OutboxError) {
         var draft = Draft(contents, now: clock.now(), limits: limits)
         try contents.connection.transaction(doing: "forget acknowledged records") { () throws(OutboxError) in
             try draft.settle(isDue: isFiled)
@@ -163,96 +163,5 @@ extension SQLiteOutbox {
         try contents.withLock { (contents: inout Contents) throws(OutboxError) in
             try LossTable.read(contents.connection)
         }
-    }
-
-    // MARK: Replay
-
-    public func replay(_ run: Run) throws(OutboxError) -> ReplayOutcome {
-        try small { (contents: inout Contents) throws(OutboxError) in
-            if !contents.pending.isEmpty { try settle(&contents, isFiled: true) }
-            var draft = Draft(contents, now: clock.now(), limits: limits)
-            let known = run.subtracting([Run(start: draft.state.nextSequence, count: .max)])
-            guard let asked = known.first else {
-                return ReplayOutcome(restored: [], waiting: [], gone: [run], rest: nil)
-            }
-            var replay = ReplaySearch(asked)
-            try contents.connection.transaction(doing: "put records back on their way") { () throws(OutboxError) in
-                try replay.perform(&draft)
-                try draft.writeState()
-            }
-            draft.take(into: &contents)
-            return replay.outcome(of: run)
-        }
-    }
-}
-
-/// Looks for the records of a range in both tables.
-struct ReplaySearch {
-    private let asked: Run
-    private var restored: [Run] = []
-    private var waiting: [Run] = []
-    private var rowCount = 0
-    /// Where the search ended because there were too many rows.
-    private var end: UInt64?
-
-    init(_ asked: Run) { self.asked = asked }
-
-    mutating func perform(_ draft: inout Draft) throws(OutboxError) {
-        for (first, _) in try overlapping("row", draft) {
-            guard let head = try draft.head(first), let fragments = try draft.fragments(of: head) else { continue }
-            waiting += FragmentList(fragments).runs
-        }
-        for (first, last) in try overlapping("sent", draft) {
-            guard rowCount < OutboxLimits.replayRowsMax else {
-                end = end ?? first
-                break
-            }
-            rowCount += 1
-            guard let head = try draft.head(first, in: "sent"),
-                let fragments = try draft.fragments(of: head, in: "sent")
-            else { continue }
-            let runs = FragmentList(fragments).runs
-            // One that is on its way again already, in whole or in part.
-            if waiting.contains(where: { $0.start <= last && $0.last >= first }) { continue }
-            let chunk = OutboxChunk(
-                lane: .replays, first: first, last: last, count: head.count, fragments: fragments)
-            let row = EncodedRow(chunk, draft.codec)
-            _ = try draft.makeRoom(row.cost, incoming: [])
-            try draft.insert(row)
-            restored += runs
-        }
-    }
-
-    /// First and last sequences of rows that overlap the range, rising. Rows of one lane hardly overlap each other, so
-    /// those before the range are looked at only as far as they can reach into it.
-    private func overlapping(_ table: String, _ draft: Draft) throws(OutboxError) -> [(first: UInt64, last: UInt64)] {
-        var found: [(first: UInt64, last: UInt64)] = []
-        try draft.connection.scan(
-            """
-            SELECT first, coalesce(last, first + count - 1) FROM \(table) WHERE first <= ? AND first >= ? ORDER BY first
-            """,
-            [.sequence(asked.last), .sequence(asked.start - min(asked.start, Self.reach))],
-            doing: "find records for a replay"
-        ) {
-            guard $0.sequence(1) >= asked.start else { return true }
-            found.append(($0.sequence(0), $0.sequence(1)))
-            return found.count < 1024
-        }
-        return found
-    }
-
-    /// How far a row may span: more records than this do not fit in one, unless others were dropped between them.
-    private static let reach: UInt64 = 100_000
-
-    func outcome(of run: Run) -> ReplayOutcome {
-        let searched = end.map { Run(start: run.start, count: max($0, run.start) - run.start) } ?? run
-        func inside(_ runs: [Run]) -> [Run] {
-            Run.joined(runs).flatMap { part in searched.subtracting(searched.subtracting([part])) }
-        }
-        let found = (restored: inside(restored), waiting: inside(waiting))
-        return ReplayOutcome(
-            restored: found.restored, waiting: found.waiting,
-            gone: searched.subtracting(found.restored + found.waiting),
-            rest: end.map { Run(start: $0, count: run.last - $0 + 1) })
     }
 }

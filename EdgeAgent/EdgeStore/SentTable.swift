@@ -86,14 +86,15 @@ extension Draft {
         try connection.run("DELETE FROM row WHERE first = ?", [.sequence(first)], doing: "delete a row")
     }
 
-    /// Joins acknowledged rows of one lane into large ones. Rows join only when none that waits lies between them, so
-    /// that large rows do not overlap.
+    /// Joins acknowledged rows of one lane into large ones, none wider than a row may be. Rows join only when none that
+    /// waits lies between them, so that large rows do not overlap.
     private mutating func file(_ heads: [RowHead]) throws(OutboxError) {
         var group: [RowHead] = []
         var bytes = 0
         for head in heads {
-            let isSeparate = try isRowBetween(group.last, head)
-            if isSeparate || bytes + head.plainBytes >= OutboxLimits.rowBytesMax {
+            let isRowBetween = try isRowBetween(group.last, head)
+            let isTooWide = head.last - (group.first?.first ?? head.first) >= OutboxLimits.rowSpanMax
+            if isRowBetween || isTooWide || bytes + head.plainBytes >= OutboxLimits.rowBytesMax {
                 try write(group)
                 (group, bytes) = ([], 0)
             }

@@ -102,9 +102,9 @@ public struct ReplayOutcome: Sendable, Equatable {
     public let restored: [Run]
     /// Not acknowledged yet: they come anyway.
     public let waiting: [Run]
-    /// Not kept any more, or never sent.
+    /// Neither: they will never be sent again, and a later batch declares them as dropped. Of the records made so far only.
     public let gone: [Run]
-    /// Not looked at yet: ask again for it.
+    /// Not looked at yet, so that nothing is said of it: ask again for it.
     public let rest: Run?
 
     public init(restored: [Run], waiting: [Run], gone: [Run], rest: Run?) {

@@ -14,6 +14,11 @@ public struct OutboxLimits: Sendable, Equatable {
 
     /// Rows that one `replay` puts back: at most 4 MiB of fragments.
     public static let replayRowsMax = 64
+    /// Runs that one `replay` declares as gone: a few pages.
+    public static let goneRunsMax = 256
+    /// From the first to the last sequence of a row less than this, whatever lies between: a replay finds the rows of a
+    /// range by it. Rows of a commit span a tenth of it at most.
+    public static let rowSpanMax: UInt64 = 8192
     /// Sensors whose losses are counted apart; those of further ones are counted together, without a name.
     public static let lossSensorsMax = 1024
 

@@ -26,6 +26,14 @@ public struct OutboxChunk: Sendable, Equatable {
         self.fragments = fragments
     }
 
+    /// Takes one more encoded record; its sequence is beyond the last.
+    public mutating func append(_ fragment: some Collection<UInt8>, sequence: UInt64) {
+        fragments.append(UInt8(ascii: ","))
+        fragments += fragment
+        count += 1
+        last = sequence
+    }
+
     /// Who goes first when there is no room.
     public var rank: EvictionRank {
         switch lane {
@@ -40,22 +48,22 @@ public struct OutboxChunk: Sendable, Equatable {
         var chunks: [OutboxChunk] = []
         var window = 0
         var windowBytes = 0
+        var windowFirst = commit.records.first?.sequence ?? 0
         for (index, record) in commit.records.enumerated() {
             let lane = lane(of: record.record)
             let retention =
                 commit.retentions.isEmpty || lane == .faults ? Retention.standard : commit.retentions[index]
             let fragment = Batch.encodeFragment(record)
-            if windowBytes + fragment.count + 1 > OutboxLimits.rowBytesMax {
+            let isTooWide = record.sequence - windowFirst >= OutboxLimits.rowSpanMax
+            if windowBytes + fragment.count + 1 > OutboxLimits.rowBytesMax || isTooWide {
                 window = chunks.count
                 windowBytes = 0
+                windowFirst = record.sequence
             }
             windowBytes += fragment.count + 1
             let place = chunks[window...].firstIndex { $0.lane == lane && $0.retention == retention }
             if let place {
-                chunks[place].fragments.append(UInt8(ascii: ","))
-                chunks[place].fragments += fragment
-                chunks[place].count += 1
-                chunks[place].last = record.sequence
+                chunks[place].append(fragment, sequence: record.sequence)
             } else {
                 chunks.append(
                     OutboxChunk(

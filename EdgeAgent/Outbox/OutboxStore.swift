@@ -48,8 +48,9 @@ public protocol OutboxStore: AnyObject, Sendable {
     /// How many records of which sensor were dropped or have expired, and no commit has reported yet.
     func losses() throws(OutboxError) -> [SensorLoss]
 
-    /// Puts acknowledged records back on their way, as far as they are kept. At most `OutboxLimits.replayRowsMax` rows
-    /// at a time.
+    /// Puts acknowledged records back on their way, as far as they are kept, and declares as dropped what is neither
+    /// kept nor waits. At most `OutboxLimits.replayRowsMax` rows at a time; the outcome says where it ended, and nothing
+    /// beyond that is declared.
     func replay(_ run: Run) throws(OutboxError) -> ReplayOutcome
 
     /// Keeps what the hub said about records that it could not accept; only the last `receiptCountMax` stay.

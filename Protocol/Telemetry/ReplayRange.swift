@@ -4,9 +4,10 @@ public import JSON
 ///
 ///     {"epoch":"9f86d081884c7d65","runs":[["1001","2"]]}
 ///
-/// The gateway answers 200 with what it puts on its way again and what it did not find, 404 when it has no outbox of that
-/// epoch, 400 when it cannot read the request. What was not found may still wait behind the end of its search: nobody may
-/// count it as dropped, because a record that came later would then be taken for a repeat.
+/// The gateway answers 200 with what it puts on its way again, what is gone, and what it has not looked for yet; 404 when
+/// it has no outbox of that epoch, 400 when it cannot read the request. What is gone it declares as dropped in a batch,
+/// and only that counts: nobody else may take a record for dropped, because one that came later would be taken for a
+/// repeat.
 public struct ReplayRange: Hashable, Sendable {
     public static let methodName = "ReplayRange"
     /// Runs of one request.
@@ -36,22 +37,37 @@ public struct ReplayRange: Hashable, Sendable {
     public struct Answer: Hashable, Sendable {
         /// Records that travel again.
         public let replayedCount: UInt64
-        /// What it did not find; not a declaration.
+        /// What is neither kept nor waits, for people: a batch declares it.
         public let gone: [Run]
+        /// To be asked for again: time was over before it was looked for. Empty from a gateway that does not say so.
+        public let rest: [Run]
 
-        public init(replayedCount: UInt64, gone: [Run]) {
+        /// Runs of `gone`.
+        public static let goneMax = 10 * ReplayRange.runsMax
+
+        public init(replayedCount: UInt64, gone: [Run], rest: [Run] = []) {
             self.replayedCount = replayedCount
             self.gone = gone
+            self.rest = rest
         }
 
-        public var json: JSONValue { ["replayed": .string(String(replayedCount)), "gone": gone.json] }
+        public var json: JSONValue {
+            let all: JSONValue = ["replayed": .string(String(replayedCount)), "gone": gone.json, "rest": rest.json]
+            let done: JSONValue = ["replayed": .string(String(replayedCount)), "gone": gone.json]
+            return rest.isEmpty ? done : all
+        }
 
         /// `nil` when it is no answer within its limits.
         public init?(_ value: JSONValue) {
             guard let count = value["replayed"]?.stringValue.flatMap({ UInt64($0) }),
-                let gone = value["gone"].flatMap({ [Run]($0, countMax: 10 * ReplayRange.runsMax) })
+                let gone = value["gone"].flatMap({ [Run]($0, countMax: Self.goneMax) })
             else { return nil }
-            self.init(replayedCount: count, gone: gone)
+            var rest: [Run] = []
+            if let value = value["rest"] {
+                guard let runs = [Run](value, countMax: ReplayRange.runsMax) else { return nil }
+                rest = runs
+            }
+            self.init(replayedCount: count, gone: gone, rest: rest)
         }
     }
 }

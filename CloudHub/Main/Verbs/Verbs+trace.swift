@@ -51,10 +51,20 @@ extension Verbs {
                 "at": .string(kept.at.description),
             ]
         case .dropped:
-            ["state": "dropped", "reason": "the gateway declared that it dropped it or let it expire unsent"]
+            [
+                "state": "dropped",
+                "reason": .string(
+                    "the gateway declared that it never comes: dropped at the outbox's quota, expired, or not kept any more "
+                        + "when it was asked for; edge-agent status on the gateway counts its losses"),
+            ]
         case .missing:
             ["state": "missing", "reason": "later ones came; the hub asks the gateway for it: cloud-hub device gaps"]
-        case .notYet: ["state": "not yet", "reason": "the gateway has not sent so far"]
+        case .notYet:
+            [
+                "state": "not yet",
+                "reason":
+                    "the gateway has not sent so far; if it has made it, it waits in its outbox: edge-agent status",
+            ]
         case .gone:
             [
                 "state": "gone",

@@ -151,9 +151,10 @@ final class LogSequences {
     }
 
     /// Before the batch's own runs, because a declared drop closes a hole and so makes room. One that does not fit only
-    /// shows as a gap.
+    /// shows as a gap. What came is not lost, whatever the gateway says of it.
     private static func addDropped(of batch: BatchMark, to entry: inout Entry) {
-        for run in batch.dropped where entry.dropped.insert(run) == .full { break }
+        let lost = batch.dropped.flatMap { entry.seen.missing(in: $0) }
+        for run in lost where entry.dropped.insert(run) == .full { break }
         for run in batch.dropped where entry.seen.insert(run) == .full { break }
     }
 

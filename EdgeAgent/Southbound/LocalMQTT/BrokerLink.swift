@@ -81,7 +81,10 @@ final class BrokerLink {
         logger = surroundings.logger
         learned = surroundings.learned
         reader = MessageReader(config: config)
-        repeats = surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0) } ?? RepeatFilter()
+        let inflightMax = config.inflightMax
+        repeats =
+            surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0, inflightMax: inflightMax) }
+            ?? RepeatFilter(inflightMax: inflightMax)
         backoff = Backoff(first: config.reconnectFirst, most: config.reconnectMost)
         storeBackoff = Backoff(first: config.reconnectFirst, most: min(config.reconnectMost, .seconds(5)))
         for device in config.topics.compactMap(\.device) { health.heardOf(device) }

@@ -33,7 +33,7 @@ import Testing
             } catch {
                 return .failed("\(error)")
             }
-            return .replayed(count: UInt64(found.count), gone: UInt64(wanted.count - found.count))
+            return .replayed(count: UInt64(found.count), gone: UInt64(wanted.count - found.count), rest: [])
         }
     }
 
@@ -57,6 +57,7 @@ import Testing
         #expect(gateway.asked.withLock { $0 }.map(\.runs) == [[Run(start: 1, count: 10), Run(start: 15, count: 3)]])
         #expect(try books().dropped.runs == [Run(start: 1, count: 2), Run(start: 17, count: 1)])
         while !keeper.gaps.isEmpty { await Task.yield() }
+        #expect(Array(keeper.lost.values) == [3])
         fixture.log.close()
     }
 }

@@ -66,6 +66,38 @@ import Testing
         #expect(machine.gaps[outbox]?.askedCount == 5)
     }
 
+    /// 250 holes, and a gateway that has time for 60 of them.
+    @Test func whatTheGatewayDidNotGetToIsAskedForAtOnceAndAllOfItInTheEnd() {
+        var machine = machine()
+        let holes = (1...250).map { Run(start: UInt64($0) * 10, count: 3) }
+        look(&machine, holes, at: 0)
+        var asked: [Run] = []
+        for second in 30..<60 {
+            for runs in due(&machine, at: second) {
+                #expect(runs.count <= ReplayRange.runsMax)
+                asked += runs.prefix(60)
+                machine.answered(
+                    outbox, .replayed(count: 180, gone: 0, rest: Array(runs.dropFirst(60))),
+                    now: start + .seconds(second))
+            }
+        }
+        #expect(asked == holes, "in turn, without waiting in between")
+        #expect(due(&machine, at: 60).isEmpty && due(&machine, at: 120) != [])
+    }
+
+    @Test func aGatewayThatGetsNoFurtherIsAskedRarely() {
+        var machine = machine()
+        look(&machine, [Run(start: 5, count: 10)], at: 0)
+        var askedAt: [Int] = []
+        for second in 0...300 {
+            for runs in due(&machine, at: second) {
+                askedAt.append(second)
+                machine.answered(outbox, .replayed(count: 0, gone: 0, rest: runs), now: start + .seconds(second))
+            }
+        }
+        #expect(askedAt == [30, 90, 210])
+    }
+
     @Test func whatIsLostIsNotAskedForAgain() {
         var machine = machine()
         look(&machine, [Run(start: 5, count: 1)], at: 0)

@@ -94,7 +94,7 @@ final class ScriptedStore: OutboxStore {
     func acknowledge(_ batches: [OutboxBatch]) {}
     func tidy() -> [Run] { [] }
     func losses() -> [SensorLoss] { [] }
-    func replay(_ run: Run) -> ReplayOutcome { ReplayOutcome(restored: [], waiting: [], gone: [run], rest: nil) }
+    func replay(_ run: Run) -> ReplayOutcome { ReplayOutcome(restored: [], waiting: [], gone: [], rest: nil) }
     func keepReceipt(_ receipt: [UInt8], at time: WallInstant) {}
     func receipts(countMax: Int) -> [StoredReceipt] { [] }
     func keepCommand(_ command: QueuedCommand) -> Bool { true }

@@ -53,14 +53,36 @@ import Testing
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
     }
 
-    @Test func writtenAcknowledgementsAreForgotten() {
+    /// A kill with bytes unread resets the connection, and the broker never reads what was written last.
+    @Test func writtenAcknowledgementsMayNotHaveBeenHeard() {
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
-        _ = filter.isRepeat(packetID: 1, digest: 10)
+        for number in 1...100 as ClosedRange<UInt16> {
+            _ = filter.isRepeat(packetID: number, digest: 10)
+            filter.kept(1)
+            filter.acknowledgementsWritten()
+        }
+        var next = RepeatFilter(mark: filter.mark)
+        #expect(filter.mark.count == 1 + 6 * RepeatFilter.writtenMax, "and not more of them")
+        next.connected(sessionPresent: true)
+        #expect((81...100).allSatisfy { next.isRepeat(packetID: $0, digest: 10) })
+        #expect(!said({ next.isRepeat(packetID: 101, digest: 10) }))
+    }
+
+    /// A broker that takes the lowest free identifier.
+    @Test func anIdentifierThatComesAgainSaysThatTheBrokerHasHeard() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for _ in 0..<3 {
+            for number in 1...4 as ClosedRange<UInt16> {
+                _ = filter.isRepeat(packetID: number, digest: 10)
+                filter.kept(1)
+                filter.acknowledgementsWritten()
+            }
+        }
+        _ = filter.isRepeat(packetID: 3, digest: 10)
         filter.kept(1)
-        filter.acknowledgementsWritten()
-        filter.connected(sessionPresent: true)
-        #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
+        #expect(filter.mark.count == 1 + 6 * 2, "the last of 4, and of 3")
     }
 
     @Test func ofSeveralDeliveriesOnlyThoseAreKnownThatWereKept() {
@@ -72,6 +94,29 @@ import Testing
         filter.connected(sessionPresent: true)
         let repeats = (UInt16(1)...4).map { filter.isRepeat(packetID: $0, digest: UInt32($0)) }
         #expect(repeats == [true, true, true, false])
+    }
+
+    /// The second loss comes when only the first repeat has come; both are repeated again.
+    @Test func aRepeatKeepsItsPlaceInTheOrder() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...2 { _ = filter.isRepeat(packetID: id, digest: UInt32(id)) }
+        filter.kept(2)
+        filter.connected(sessionPresent: true)
+        #expect(said({ filter.isRepeat(packetID: 1, digest: 1) }))
+        filter.kept(1)
+        filter.connected(sessionPresent: true)
+        let repeats = (UInt16(1)...2).map { filter.isRepeat(packetID: $0, digest: UInt32($0)) }
+        #expect(repeats == [true, true])
+    }
+
+    @Test func asManyStayKnownAsTheBrokerMayHaveUnderWay() {
+        var filter = RepeatFilter(inflightMax: 100)
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...300 { _ = filter.isRepeat(packetID: id, digest: 1) }
+        filter.kept(300)
+        filter.acknowledgementsWritten()
+        #expect(filter.mark.count == 1 + 6 * 100)
     }
 
     @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {

@@ -178,26 +178,30 @@ final class MemoryOutbox: OutboxStore {
 
     func replay(_ run: Run) -> ReplayOutcome {
         contents.withLock { contents in
+            let made = Run(start: 1, count: contents.next - 1)
+            guard let asked = made.subtracting(made.subtracting([run])).first else {
+                return ReplayOutcome(restored: [], waiting: [], gone: [], rest: nil)
+            }
             func inside(_ runs: [Run]) -> [Run] {
-                Run.joined(runs).flatMap { part in run.subtracting(run.subtracting([part])) }
+                Run.joined(runs).flatMap { part in asked.subtracting(asked.subtracting([part])) }
             }
-            let waiting = contents.rows.values.flatMap { FragmentList($0.chunk.fragments).runs }
+            func reaches(_ row: Row) -> Bool { row.chunk.first <= asked.last && row.chunk.last >= asked.start }
+            let waiting = contents.rows.values.filter(reaches).flatMap { FragmentList($0.chunk.fragments).runs }
             var restored: [Run] = []
-            for row in contents.sent.values {
-                let chunk = row.chunk
-                let runs = FragmentList(chunk.fragments).runs
-                guard !inside(runs).isEmpty, inside(runs).allSatisfy({ inside(waiting).contains($0) }) == false else {
-                    continue
+            for row in contents.sent.values where reaches(row) {
+                let list = FragmentList(row.chunk.fragments)
+                for record in list
+                where asked.contains(record.sequence) && !waiting.contains(where: { $0.contains(record.sequence) }) {
+                    restored.append(Run(start: record.sequence, count: 1))
+                    contents.rows[record.sequence] = Row(
+                        chunk: OutboxChunk(
+                            lane: .replays, first: record.sequence, last: record.sequence, count: 1,
+                            fragments: Array(list.bytes[record.range])))
                 }
-                restored += runs
-                contents.rows[chunk.first] = Row(
-                    chunk: OutboxChunk(
-                        lane: .replays, first: chunk.first, last: chunk.last, count: chunk.count,
-                        fragments: chunk.fragments))
             }
-            return ReplayOutcome(
-                restored: inside(restored), waiting: inside(waiting),
-                gone: run.subtracting(restored + waiting), rest: nil)
+            let gone = asked.subtracting(restored + waiting)
+            contents.dropped = Run.joined(contents.dropped + gone)
+            return ReplayOutcome(restored: inside(restored), waiting: inside(waiting), gone: gone, rest: nil)
         }
     }
 

@@ -199,16 +199,36 @@ import Testing
             let outcome = try store.replay(Run(start: 3, count: 100))
             #expect(outcome.restored == [Run(start: 3, count: 9)])
             #expect(outcome.waiting == [Run(start: 12, count: 3)])
-            #expect(outcome.gone == [Run(start: 15, count: 88)])
+            #expect(outcome.gone == [], "what is not made yet is not gone")
             #expect(outcome.rest == nil)
             let batch = try #require(try store.take(everything(.replays)))
-            #expect(batch.runs == [Run(start: 1, count: 11)], "whole rows; the hub drops what it has")
-            #expect(batch.fragments == joined(records + [fault(11)]))
+            #expect(batch.runs == [Run(start: 3, count: 9)], "nothing that was not asked for")
+            #expect(batch.fragments == joined(records.dropFirst(2) + [fault(11)]))
             #expect(try stored(store) == [Run(start: 12, count: 3)], "live ones are not disturbed")
             try store.acknowledge([batch])
             #expect(try stored(store, .replays) == [])
             let again = try store.replay(Run(start: 3, count: 2))
             #expect(again.restored == [Run(start: 3, count: 2)], "as often as it is asked for")
+            let twice = try store.replay(Run(start: 3, count: 4))
+            #expect(twice.waiting == [Run(start: 3, count: 2)])
+            #expect(twice.restored == [Run(start: 5, count: 2)])
+        }
+    }
+
+    @Test(arguments: StoreKind.allCases) func whatIsGoneIsDeclaredWithTheNextBatch(kind: StoreKind) throws {
+        try kind.withStore(limits: Self.plain) { store in
+            _ = try store.append(commit(readings(from: 1, count: 10)))
+            try store.acknowledge([try #require(try store.take(everything(.readings)))])
+            _ = try store.append(commit(readings(from: 11, count: 3)))
+            let outcome = try store.replay(Run(start: 4, count: 9))
+            #expect(outcome.gone == [Run(start: 4, count: 7)] && outcome.waiting == [Run(start: 11, count: 2)])
+            let batch = try #require(try store.take(everything(.readings)))
+            #expect(batch.dropped == [Run(start: 4, count: 7)])
+            #expect(try store.losses() == [], "nobody knows whose they were")
+            try store.acknowledge([batch])
+            #expect(try store.replay(Run(start: 13, count: 1)).gone == [Run(start: 13, count: 1)])
+            _ = try store.append(commit(readings(from: 14, count: 1)))
+            #expect(try store.take(everything(.readings))?.dropped == [Run(start: 13, count: 1)])
         }
     }
 
