@@ -100,7 +100,10 @@ let package = Package(
         room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives", "SouthboundAPI", logging]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
-            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CMosquitto", logging]),
+            [
+                "Primitives", "JSON", "Telemetry", "MQTTClient", "SouthboundAPI", "DriverRuntime", "CMosquitto",
+                logging,
+            ]),
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),

@@ -21,7 +21,6 @@ extension AgentConfig {
         outbox = Self.readOutbox(outboxSection)
         let devices = KnownDevices()
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
-        Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         // Cases are checked with the rest, and run by nobody but `rule test`.
         var cases: [RuleCase] = []
@@ -117,15 +116,6 @@ extension AgentConfig {
         {
             text in ByteCount(text).flatMap { range.contains($0) ? $0 : nil }
         }
-    }
-
-    /// A driver whose delivery waits for its commit does not answer its broker meanwhile.
-    private static func checkCommitInterval(
-        _ outbox: OutboxSettings, _ brokers: [BrokerSettings], _ section: ConfigSection
-    ) {
-        guard let shortest = brokers.map(\.mqtt.keepAlive).min(), outbox.commitInterval > shortest else { return }
-        section.problem(
-            "commit_interval", expected: "expected at most the keep_alive of every [[mqtt]], or the broker hangs up")
     }
 }
 

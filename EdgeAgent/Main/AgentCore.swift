@@ -100,16 +100,23 @@ final class AgentCore: ReadingSink {
     func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void) {
         // Interlocks know of it before any rule does.
         arrived(delivery.readings)
-        let isBuggy = PlantedBug.agentAcknowledgesBeforeDurable.isPlanted
-        let ignored: DeliveryEnd = { _ in }
-        let entry = Entry(delivery: delivery, ended: isBuggy ? ignored : ended)
-        let isTaken = desk.withLock { desk in
+        if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { return acceptTooEarly(delivery, ended) }
+        if !leave(Entry(delivery: delivery, ended: ended)) { ended(Self.stopping) }
+    }
+
+    private func leave(_ entry: Entry) -> Bool {
+        desk.withLock { desk in
             guard !desk.isStopping else { return false }
             desk.waiting.append(entry)
             return true
         }
-        if !isTaken { return ended(Self.stopping) }
-        if isBuggy { ended(nil) }
+    }
+
+    private func acceptTooEarly(_ delivery: Delivery, _ ended: DeliveryEnd) {
+        let alone = Delivery(
+            driver: delivery.driver, readings: delivery.readings, health: delivery.health, mark: delivery.mark,
+            learned: delivery.learned)
+        ended(leave(Entry(delivery: alone) { _ in }) ? nil : Self.stopping)
     }
 
     func hurry() { desk.withLock { $0.isHurried = true } }

@@ -232,6 +232,7 @@ final class UplinkLoop {
                 noteSubscriptions(granted)
                 twin.linkCameUp(now: SystemTime.monotonic)
             case .message(let message): received(message)
+            case .overLargeMessage: break
             }
         }
         if !acknowledged.isEmpty { forget(acknowledged) }
