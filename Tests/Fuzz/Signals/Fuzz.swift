@@ -67,7 +67,9 @@ private struct Plant {
         for reading in output.kept where reading.metric == "m" {
             kept.append((reading.time.milliseconds, reading.value.double ?? .nan))
         }
-        for derived in output.derived { hold(derived.reading.value.double?.isFinite ?? true, "a window gives no number") }
+        for derived in output.derived {
+            hold(derived.reading.value.double?.isFinite ?? true, "a window gives no number")
+        }
     }
 
     mutating func observe(_ value: Double, _ device: DeviceID) {
@@ -104,7 +106,9 @@ private func rows(_ bytes: [UInt8]) {
     guard let device = DeviceID("d") else { return }
     var settings = SignalSettings(metric: "m")
     settings.reduction = .swingingDoor(errorMax: 1)
-    settings.windows = [WindowSettings(length: .seconds(10), every: .seconds(5), aggregates: [.mean, .rate, .percentile(90)])]
+    settings.windows = [
+        WindowSettings(length: .seconds(10), every: .seconds(5), aggregates: [.mean, .rate, .percentile(90)])
+    ]
     settings.counter = Counter(wrap: 100)
     var plant = Plant(settings)
     for key in ["signals", "signal-context", "signal-ring", "signal/d/m"] { plant.rows[key] = bytes }
