@@ -30,13 +30,21 @@ enum Agent {
         Terminal.line(
             "edge-agent ready: gateway \(loaded.uplink.gateway), \(parts.drivers.count) drivers, epoch \(parts.store.epoch)"
         )
-        let signal = signals.wait()
-        logger.info("stopping", metadata: ["signal": "\(signal)"])
+        var signal = signals.wait(atMost: startTime)
+        if signal == nil {
+            let released = ProgramPages.letGo()
+            logger.debug("what only the start needed is let go", metadata: ["bytes": "\(released)"])
+        }
+        while signal == nil { signal = signals.wait(atMost: .seconds(3600)) }
+        logger.info("stopping", metadata: ["signal": "\(signal ?? 0)"])
         for step in parts.shutdown {
             logger.debug("stopping", metadata: ["part": "\(step.name)"])
             step.stop()
         }
     }
+
+    /// After which a gateway has connected, if it can, and runs as it will for days.
+    private static let startTime = Duration.seconds(10)
 
     private static func makeLogger(_ level: AgentConfig.LogLevel) -> Logger {
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
@@ -69,11 +77,12 @@ struct StopSignals {
         signal(SIGPIPE, SIG_IGN)
     }
 
-    func wait() -> Int32 {
+    /// The next one; `nil` when none came in time.
+    func wait(atMost limit: Duration) -> Int32? {
         var set = set
-        var received: Int32 = 0
-        while sigwait(&set, &received) != 0 {}
-        return received
+        var time = timespec(tv_sec: Int(limit.components.seconds), tv_nsec: 0)
+        let received = sigtimedwait(&set, nil, &time)
+        return received > 0 ? received : nil
     }
 }
 
@@ -92,6 +101,7 @@ private struct Parts {
     private let core: AgentCore
     private let actuation: ActuationShell
     private let uplink: Uplink
+    private let rules: RuleKeeper
     /// Only where something moves.
     private let door: LocalDoor?
     private var pipeline: Pipeline
@@ -145,11 +155,16 @@ private struct Parts {
             : LocalDoor(
                 path: config.actuation.socketPath, gateway: loaded.uplink.gateway, handler: router, logger: logger)
         let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
-        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock)
+        let rules = try RuleKeeper(
+            .init(
+                config: config, uplink: loaded.uplink, store: store, drivers: drivers, clock: clock, logger: logger))
+        self.rules = rules
+        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock, rules: rules)
         let uplink = try failing { () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, clock: clock, logger: logger) { desiredVersion in
-                report.patch(desiredVersion: desiredVersion)
-            }
+            try Uplink(
+                loaded.uplink, store: store, handler: router, clock: clock, logger: logger,
+                desired: { rules.desired($0) }
+            ) { desiredVersion in report.patch(desiredVersion: desiredVersion) }
         }
         self.uplink = uplink
         let pace = CommitPace(
@@ -160,7 +175,7 @@ private struct Parts {
             actuate: { router.act($0, logger: logger) },
             stored: { uplink.recordsStored() })
         pipeline = Pipeline(
-            rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
+            rules: rules.firstRules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
             sha1: { GatewayCrypto.sha1($0) })
         pipeline.signals = Signals(settings: config.signals, stateInterval: config.signalStateInterval)
     }
@@ -173,6 +188,10 @@ private struct Parts {
         guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
+        let (core, uplink) = (core, uplink)
+        try rules.start(
+            .init(
+                swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() }, spent: { uplink.spent($0) }))
         try failing { () throws(UplinkError) in try uplink.start() }
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }
@@ -186,6 +205,7 @@ private struct Parts {
         [Step(name: "local socket") { door?.stop() }, Step(name: "actuators") { actuation.stop() }]
             + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
+                Step(name: "rules") { rules.stop() },
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },
                 // What was acknowledged last goes out again otherwise, which harms nobody.
