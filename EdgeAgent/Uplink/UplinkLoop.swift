@@ -21,6 +21,8 @@ final class UplinkLoop {
         let clock: GatewayClock
         /// As the run begins.
         let restamper: Restamper
+        /// Whether the outbox has it.
+        let isClockKept: Bool
         let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
         let logger: Logger
         let mailbox: UplinkMailbox
@@ -68,7 +70,7 @@ final class UplinkLoop {
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(
             inflightCountMax: settings.inflightCountMax, batchBytesMax: settings.batchBytesMax, shares: settings.shares)
-        timing = HubTiming(clock, surroundings.restamper)
+        timing = HubTiming(clock, surroundings.restamper, isKept: surroundings.isClockKept)
         bytes = DayBytes(
             ByteBudget(
                 perDay: settings.bytesPerDay, atEnd: settings.atEndOfBudget,
