@@ -2,8 +2,8 @@ public import ConfigText
 import Actuation
 import LocalMQTT
 import ModbusDriver
-import Pipeline
 import Primitives
+import RuleSets
 public import RuleTrial
 public import Rules
 public import Signals
@@ -25,6 +25,7 @@ extension AgentConfig {
         // Cases are checked with the rest, and run by nobody but `rule test`.
         var cases: [RuleCase] = []
         rules = RuleSection.read(root, cases: &cases)
+        hubRules = Self.readHubRules(root.section("rules"))
         actuators = ActuatorSection.read(root, lines: lines)
         actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)
@@ -36,6 +37,7 @@ extension AgentConfig {
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
+        noteActions(of: root.sections("rule", countMax: EdgeRule.countMax))
         try root.finish()
     }
 

@@ -1,8 +1,8 @@
 public import Actuation
 public import LocalMQTT
 public import ModbusDriver
-public import Pipeline
 public import Primitives
+public import RuleSets
 public import Signals
 
 /// Everything that the configuration file of `edge-agent` says, checked. Frozen: nothing reads the file again.
@@ -16,6 +16,7 @@ public struct AgentConfig: Sendable {
     /// One driver a line; at most 16.
     public var lines: [ModbusConfig]
     public var rules: [EdgeRule]
+    public var hubRules: HubRules
     /// At most 256.
     public var actuators: [Actuator]
     public var actuation: ActuationSettings
