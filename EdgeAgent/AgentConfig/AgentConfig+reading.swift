@@ -1,10 +1,12 @@
 public import ConfigText
+import Actuation
 import LocalMQTT
 import ModbusDriver
-import Pipeline
 import Primitives
+import RuleSets
 public import RuleTrial
 public import Rules
+public import Signals
 
 extension AgentConfig {
     static let driversMax = 16
@@ -19,14 +21,15 @@ extension AgentConfig {
         outbox = Self.readOutbox(outboxSection)
         let devices = KnownDevices()
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
-        Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         // Cases are checked with the rest, and run by nobody but `rule test`.
         var cases: [RuleCase] = []
         rules = RuleSection.read(root, cases: &cases)
+        hubRules = Self.readHubRules(root.section("rules"))
         actuators = ActuatorSection.read(root, lines: lines)
         actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)
+        Self.checkInterlocks(actuators, signals, root)
         signalStateInterval = root.section("signals").duration(
             "state_interval", default: .seconds(60), in: .seconds(1) ... .seconds(3600))
         log = root.section("log").choice(
@@ -34,6 +37,7 @@ extension AgentConfig {
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
+        noteActions(of: root.sections("rule", countMax: EdgeRule.countMax))
         try root.finish()
     }
 
@@ -47,15 +51,37 @@ extension AgentConfig {
         if root.has("hub") {
             _ = try AgentConfig(toml: toml)
         } else {
+            _ = SignalSection.read(root)
             try root.finish()
         }
         return (rules, cases)
     }
 
+    /// The signals of the same file.
+    ///
+    /// - Throws: as `init(toml:)`.
+    public static func signals(toml: String) throws(ConfigError) -> [SignalSettings] {
+        SignalSection.read(try ConfigSection(toml: toml))
+    }
+
+    /// Interlocks see each reading at once, before windows and expressions make something of it.
+    private static func checkInterlocks(_ actuators: [Actuator], _ signals: [SignalSettings], _ root: ConfigSection) {
+        for actuator in actuators {
+            for sensor in actuator.sensorsRead
+            where signals.contains(where: { $0.worksOut(sensor.metric, of: sensor.device) }) {
+                root.problem(
+                    "actuator \(actuator.name): \(sensor.device)/\(sensor.metric) is worked out by a [[signal]], and its "
+                        + "interlock and sensors see only what sensors give; write its expression in the interlock itself"
+                )
+            }
+        }
+    }
+
     private static func readActuation(_ section: ConfigSection, beside outbox: String) -> ActuationSettings {
         let folder = outbox.lastIndex(of: "/").map { String(outbox[...$0]) } ?? ""
-        var settings = ActuationSettings(logPath: folder + "actuation.log")
+        var settings = ActuationSettings(logPath: folder + "actuation.log", socketPath: folder + "edge-agent.sock")
         settings.logPath = section.text("log", default: settings.logPath, expected: "the path of a file")
+        settings.socketPath = section.text("socket", default: settings.socketPath, expected: "the path of a socket")
         settings.logSize = section.bytes("log_size", default: settings.logSize, in: .kibibytes(4) ... .mebibytes(16))
         return settings
     }
@@ -92,15 +118,6 @@ extension AgentConfig {
         {
             text in ByteCount(text).flatMap { range.contains($0) ? $0 : nil }
         }
-    }
-
-    /// A driver whose delivery waits for its commit does not answer its broker meanwhile.
-    private static func checkCommitInterval(
-        _ outbox: OutboxSettings, _ brokers: [BrokerSettings], _ section: ConfigSection
-    ) {
-        guard let shortest = brokers.map(\.mqtt.keepAlive).min(), outbox.commitInterval > shortest else { return }
-        section.problem(
-            "commit_interval", expected: "expected at most the keep_alive of every [[mqtt]], or the broker hangs up")
     }
 }
 

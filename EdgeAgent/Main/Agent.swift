@@ -92,6 +92,9 @@ private struct Parts {
     private let core: AgentCore
     private let actuation: ActuationShell
     private let uplink: Uplink
+    private let rules: RuleKeeper
+    /// Only where something moves.
+    private let door: LocalDoor?
     private var pipeline: Pipeline
 
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
@@ -125,21 +128,34 @@ private struct Parts {
         }
         self.drivers = drivers
         let actions = LocalActions(drivers: drivers)
+        let sensors = config.actuators.flatMap(\.sensorsRead).map { (device: $0.device, metric: $0.metric) }
+        let check = SensorCheck(settings: config.signals, sensors: sensors)
         let actuation = try failing { () throws(DriverError) in
             try ActuationShell(
                 actuators: config.actuators, logPath: config.actuation.logPath,
-                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: driverClock, logger: logger
+                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: driverClock, logger: logger,
+                check: { check.reading($0) }
             ) { actions.perform($0) }
         }
         self.actuation = actuation
         let router = CommandRouter(
             gateway: loaded.uplink.gateway, drivers: drivers, store: store, actuation: actuation, clock: clock)
+        door =
+            config.actuators.isEmpty
+            ? nil
+            : LocalDoor(
+                path: config.actuation.socketPath, gateway: loaded.uplink.gateway, handler: router, logger: logger)
         let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
-        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock)
+        let rules = try RuleKeeper(
+            .init(
+                config: config, uplink: loaded.uplink, store: store, drivers: drivers, clock: clock, logger: logger))
+        self.rules = rules
+        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock, rules: rules)
         let uplink = try failing { () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, clock: clock, logger: logger) { desiredVersion in
-                report.patch(desiredVersion: desiredVersion)
-            }
+            try Uplink(
+                loaded.uplink, store: store, handler: router, clock: clock, logger: logger,
+                desired: { rules.desired($0) }
+            ) { desiredVersion in report.patch(desiredVersion: desiredVersion) }
         }
         self.uplink = uplink
         let pace = CommitPace(
@@ -150,7 +166,7 @@ private struct Parts {
             actuate: { router.act($0, logger: logger) },
             stored: { uplink.recordsStored() })
         pipeline = Pipeline(
-            rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
+            rules: rules.firstRules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
             sha1: { GatewayCrypto.sha1($0) })
         pipeline.signals = Signals(settings: config.signals, stateInterval: config.signalStateInterval)
     }
@@ -163,18 +179,22 @@ private struct Parts {
         guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
+        let (core, uplink) = (core, uplink)
+        try rules.start(swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() })
         try failing { () throws(UplinkError) in try uplink.start() }
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }
         }
+        door?.start()
     }
 
     /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the
     /// store closes with the last of them.
     var shutdown: [Step] {
-        [Step(name: "actuators") { actuation.stop() }]
+        [Step(name: "local socket") { door?.stop() }, Step(name: "actuators") { actuation.stop() }]
             + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
+                Step(name: "rules") { rules.stop() },
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },
                 // What was acknowledged last goes out again otherwise, which harms nobody.

@@ -5,7 +5,9 @@ import Glibc
 import HubContract
 import HubTransport
 import LocalMQTT
+import Pipeline
 import Primitives
+import RuleSets
 import Uplink
 
 /// The configuration with the files it names read: everything that can be known to be wrong before anything starts.
@@ -50,6 +52,7 @@ struct Configured {
                 problems.append("mqtt[\(index + 1)].password_file: \(error)")
             }
         }
+        problems += SystemZones.problems(config.rules.map(\.rule))
         openFiles = Self.secretFiles(config).filter { TextFile.isOpenToOthers($0.path) }
         guard var settings = Self.uplink(config.hub, &problems) else { return nil }
         settings.shares = DrainOrder.Shares(
