@@ -362,7 +362,8 @@ let package = Package(
             "SimulationGateway", "Tests/Simulation/Gateway",
             [
                 "SimulationWorld", "SimulatedDisk", "Uplink", "HubTransport", "HubContract", "Connectivity",
-                "DriverRuntime", "EdgeStore", "Outbox", "Pipeline", "Signals", "Rules", "SouthboundAPI", "Timekeeping",
+                "DriverRuntime", "EdgeStore", "Outbox", "Pipeline", "Signals", "Rules", "RuleSets", "SouthboundAPI",
+                "Timekeeping",
                 "MQTTClient", "EventLog", "Telemetry", "JSON", "Primitives", logging,
             ]),
         room(

@@ -10,6 +10,7 @@ import MQTTClient
 import Outbox
 import Pipeline
 import Primitives
+import RuleSets
 import Rules
 import Signals
 import SimulatedDisk
