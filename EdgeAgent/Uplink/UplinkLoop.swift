@@ -159,6 +159,7 @@ final class UplinkLoop {
         let mail = mailbox.take()
         stopBy = mail.stopBy
         if mail.hasNewRecords { drain.recordsStored() }
+        if mail.bytesSpent > 0 { bytes.budget.used(mail.bytesSpent) }
         if mail.hasNews { twin.changed(now: world.now) }
         for answer in mail.answers { answered(answer) }
     }
