@@ -58,7 +58,7 @@ public final class Uplink: Sendable {
             store: store, handler: handler, clock: clock, restamper: restamper,
             report: report, desired: desired, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
-            UplinkLoop(settings, surroundings).run()
+            UplinkLoop(settings, surroundings, in: SystemWorld(settings.endpoint)).run()
             mailbox.ended()
         }
         guard let made else { throw UplinkError.systemRefused(doing: "start the uplink's thread") }
