@@ -189,7 +189,9 @@ private struct Parts {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
         let (core, uplink) = (core, uplink)
-        try rules.start(swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() })
+        try rules.start(
+            .init(
+                swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() }, spent: { uplink.spent($0) }))
         try failing { () throws(UplinkError) in try uplink.start() }
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }
