@@ -88,6 +88,7 @@ let package = Package(
         room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
+        room("TimeZones", "Protocol/TimeZones", []),
 
         // EdgeAgent: the gateway.
         library("CSQLite", "EdgeAgent/CSQLite", pkgConfig: "sqlite3", apt: "libsqlite3-dev"),
@@ -139,7 +140,8 @@ let package = Package(
         program(
             "edge-agent", "EdgeAgent/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "SouthboundAPI", "DriverRuntime",
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "TimeZones", "SouthboundAPI",
+                "DriverRuntime",
                 "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore",
                 "Connectivity",
                 "HubTransport", "Uplink", "Timekeeping", "AgentConfig",
@@ -147,7 +149,7 @@ let package = Package(
             ]),
 
         // CloudHub: the hub.
-        room("HubClock", "CloudHub/HubClock", ["Primitives"]),
+        room("HubClock", "CloudHub/HubClock", ["Primitives", "TimeZones"]),
         room("Certificates", "CloudHub/Certificates", ["Primitives", x509, asn1, crypto]),
         room("Authorities", "CloudHub/Authorities", ["Primitives", x509, asn1, crypto, logging]),
         room("Registry", "CloudHub/Registry", ["Primitives", "JSON", "HubContract", crypto]),
@@ -181,7 +183,10 @@ let package = Package(
             ]),
         room(
             "Faults", "CloudHub/Faults",
-            ["Primitives", "JSON", "Telemetry", "Rules", "HubContract", "EventLog", crypto, logging]),
+            [
+                "Primitives", "JSON", "Telemetry", "Rules", "TimeZones", "HubClock", "HubContract", "EventLog", crypto,
+                logging,
+            ]),
         room(
             "DeviceAPI", "CloudHub/DeviceAPI",
             [
@@ -229,7 +234,8 @@ let package = Package(
         program(
             "cloud-hub", "CloudHub/Main",
             [
-                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "ConfigText", "HubClock", "HubConfig",
+                "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "TimeZones", "ConfigText", "HubClock",
+                "HubConfig",
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "HubTLS",
                 "Listeners", "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener",
                 "ServiceDesk",
@@ -278,6 +284,7 @@ let package = Package(
             ["Trace", "EventLog", "Faults", "SQLiteHubStore", "HubTestSupport", "Telemetry", "Primitives"]),
         tests("ServiceDesk", "Tests/CloudHub/ServiceDeskTests", ["ServiceDesk", "DeskTestKit", "JSON", "Primitives"]),
         tests("Expressions", "Tests/Protocol/ExpressionsTests", ["Expressions", "Primitives"]),
+        tests("TimeZones", "Tests/Protocol/TimeZonesTests", ["TimeZones"]),
         tests("Rules", "Tests/Protocol/RulesTests", ["Rules", "Expressions", "Telemetry", "JSON", "Primitives"]),
         tests(
             "Signals", "Tests/EdgeAgent/SignalsTests",

@@ -1,8 +1,10 @@
 import Crypto
 import Glibc
+import HubClock
 public import Primitives
 public import Rules
 import Telemetry
+import TimeZones
 
 /// Holds the hub's own rules against what devices send. Pure but for SHA-1.
 ///
@@ -131,7 +133,7 @@ public struct HubRuleEngine: Sendable {
     }
 
     /// Schedules of rules about values go by the time at which a value was measured, those of rules about silence by the
-    /// hub's clock. A change between summer and winter time in the zone `local` is seen up to the lateness bound late.
+    /// hub's clock. A change between summer and winter time is seen up to the lateness bound late.
     private mutating func tellTime(_ now: HubTime) {
         if !values.zones.isEmpty {
             values.clockIs(
@@ -147,6 +149,8 @@ public struct HubRuleEngine: Sendable {
 
     private static func offset(of zone: Schedule.Zone, at time: WallInstant) -> Int {
         if let fixed = zone.fixedOffset { return fixed }
+        // A zone that is not there was refused before.
+        if case .named(let name) = zone { return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds) ?? 0 }
         var seconds = time_t(time.milliseconds / 1000)
         var parts = tm()
         return localtime_r(&seconds, &parts) == nil ? 0 : parts.tm_gmtoff

@@ -2,6 +2,7 @@ import CRM
 import Certificates
 import ConfigText
 import Devices
+import HubClock
 import HubConfig
 import JSON
 import Logging
@@ -10,6 +11,7 @@ import Rules
 import SQLiteHubStore
 import ServiceDesk
 import Telemetry
+import TimeZones
 
 /// What `serve` was asked to do: the configuration file, with the command line's words over it.
 struct ServeSettings: Sendable {
@@ -47,12 +49,21 @@ struct ServeSettings: Sendable {
         guard let bytes = PrivateFile.read(path) else {
             throw .wrongCall("the configuration file \(path) cannot be read; check its path and permissions")
         }
+        let config: HubConfig
         do {
-            return try HubConfig(toml: String(decoding: bytes, as: UTF8.self))
+            config = try HubConfig(toml: String(decoding: bytes, as: UTF8.self))
         } catch {
             let count = error.problems.count
             throw .wrongCall("\(path) has \(count) problem\(count == 1 ? "" : "s"):\n\(error)")
         }
+        for rule in config.rules {
+            guard case .named(let zone)? = rule.schedule?.zone, let problem = SystemZones.files.problem(with: zone)
+            else {
+                continue
+            }
+            throw .wrongCall("\(path): rule \(rule.name): time_zone: \(problem)")
+        }
+        return config
     }
 
     private static func address(

@@ -15,6 +15,9 @@ public final class ActuationShell: Sendable {
     static let linesMax = 4096
     static let syncInterval = Duration.seconds(1)
 
+    /// A reading as interlocks and sensor watches are to see it.
+    public typealias Check = @Sendable (Reading) -> Reading
+
     /// Hands a write to a driver.
     public typealias Perform = @Sendable (Actuation) -> Result<Void, DriverError>
 
@@ -32,16 +35,18 @@ public final class ActuationShell: Sendable {
     private let clock: DriverClock
     private let logger: Logger
     private let perform: Perform
+    private let check: Check
     private let wake: WakeSignal
     private let thread = Mutex<OwnThread?>(nil)
     private let readsSensors: Bool
 
     /// Does no I/O.
     ///
+    /// - Parameter check: converts and marks a reading of those that interlocks name, in the thread that brought it.
     /// - Throws: `.systemRefused` without a descriptor.
     public init(
         actuators: [Actuator], logPath: String, logBytesMax: Int = ActuationLog.bytesMaxDefault, clock: DriverClock,
-        logger: Logger, perform: @escaping Perform
+        logger: Logger, check: @escaping Check = { $0 }, perform: @escaping Perform
     ) throws(DriverError) {
         guard let wake = WakeSignal() else {
             throw DriverError(
@@ -53,6 +58,7 @@ public final class ActuationShell: Sendable {
         self.clock = clock
         self.logger = logger
         self.perform = perform
+        self.check = check
         state = Mutex(State(desk: ActuationDesk(actuators: actuators)))
         readsSensors = actuators.contains { !$0.sensors.isEmpty || !$0.interlocks.isEmpty }
     }
@@ -100,7 +106,8 @@ public final class ActuationShell: Sendable {
             for reading in readings {
                 let sensor = Actuator.Sensor(device: reading.device, metric: reading.metric)
                 guard state.desk.reads(sensor) else { continue }
-                let value = reading.quality == .bad ? nil : reading.value.double
+                let seen = check(reading)
+                let value = seen.quality == .bad ? nil : seen.value.double
                 let effects = state.desk.observed(sensor, value, at: now)
                 hasActed = hasActed || !effects.isEmpty
                 carryOut(effects, &state)

@@ -78,6 +78,13 @@ public struct Actuator: Sendable, Equatable {
         self.target = target
     }
 
+    /// What its interlocks and its watch read.
+    public var sensorsRead: [Sensor] {
+        interlocks.flatMap(\.signals).compactMap { name in
+            name.device.map { Sensor(device: $0, metric: name.metric) }
+        } + sensors
+    }
+
     /// The write that brings it to the position.
     func actuation(_ position: ReadingValue) -> Actuation {
         switch target {

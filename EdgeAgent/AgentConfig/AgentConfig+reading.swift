@@ -1,10 +1,12 @@
 public import ConfigText
+import Actuation
 import LocalMQTT
 import ModbusDriver
 import Pipeline
 import Primitives
 public import RuleTrial
 public import Rules
+public import Signals
 
 extension AgentConfig {
     static let driversMax = 16
@@ -27,6 +29,7 @@ extension AgentConfig {
         actuators = ActuatorSection.read(root, lines: lines)
         actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)
+        Self.checkInterlocks(actuators, signals, root)
         signalStateInterval = root.section("signals").duration(
             "state_interval", default: .seconds(60), in: .seconds(1) ... .seconds(3600))
         log = root.section("log").choice(
@@ -47,15 +50,37 @@ extension AgentConfig {
         if root.has("hub") {
             _ = try AgentConfig(toml: toml)
         } else {
+            _ = SignalSection.read(root)
             try root.finish()
         }
         return (rules, cases)
     }
 
+    /// The signals of the same file.
+    ///
+    /// - Throws: as `init(toml:)`.
+    public static func signals(toml: String) throws(ConfigError) -> [SignalSettings] {
+        SignalSection.read(try ConfigSection(toml: toml))
+    }
+
+    /// Interlocks see each reading at once, before windows and expressions make something of it.
+    private static func checkInterlocks(_ actuators: [Actuator], _ signals: [SignalSettings], _ root: ConfigSection) {
+        for actuator in actuators {
+            for sensor in actuator.sensorsRead
+            where signals.contains(where: { $0.worksOut(sensor.metric, of: sensor.device) }) {
+                root.problem(
+                    "actuator \(actuator.name): \(sensor.device)/\(sensor.metric) is worked out by a [[signal]], and its "
+                        + "interlock and sensors see only what sensors give; write its expression in the interlock itself"
+                )
+            }
+        }
+    }
+
     private static func readActuation(_ section: ConfigSection, beside outbox: String) -> ActuationSettings {
         let folder = outbox.lastIndex(of: "/").map { String(outbox[...$0]) } ?? ""
-        var settings = ActuationSettings(logPath: folder + "actuation.log")
+        var settings = ActuationSettings(logPath: folder + "actuation.log", socketPath: folder + "edge-agent.sock")
         settings.logPath = section.text("log", default: settings.logPath, expected: "the path of a file")
+        settings.socketPath = section.text("socket", default: settings.socketPath, expected: "the path of a socket")
         settings.logSize = section.bytes("log_size", default: settings.logSize, in: .kibibytes(4) ... .mebibytes(16))
         return settings
     }

@@ -123,8 +123,13 @@ public struct ActuationSettings: Sendable, Equatable {
     public var logPath: String
     /// Size at which a new file is begun. Default 1 MiB. Range 4 KiB … 16 MiB.
     public var logSize = ByteCount.mebibytes(1)
+    /// The local socket of the running agent. Default: edge-agent.sock beside the outbox.
+    public var socketPath: String
 
-    public init(logPath: String) { self.logPath = logPath }
+    public init(logPath: String, socketPath: String) {
+        self.logPath = logPath
+        self.socketPath = socketPath
+    }
 }
 
 /// A local broker and where its password is.

@@ -44,7 +44,21 @@ enum SignalSection {
                 "time_to_live", default: day, in: .seconds(1) ... .seconds(31_536_000))
         }
         settings.windows = section.sections("window", countMax: SignalSettings.windowsMax).compactMap(window)
+        readCounter(section, &settings)
         return settings
+    }
+
+    private static func readCounter(_ section: ConfigSection, _ settings: inout SignalSettings) {
+        let isCounter = section.flag("counter", default: false)
+        let wrap = optional("counter_wrap", section, Double.leastNormalMagnitude...number.upperBound)
+        if wrap != nil, !isCounter {
+            section.problem("counter_wrap", expected: "has no meaning without counter = true")
+        }
+        guard isCounter else { return }
+        if !settings.windows.contains(where: { $0.aggregates.contains(.rate) }) {
+            section.problem("counter", expected: "has no meaning without a [[signal.window]] that gives \"rate\"")
+        }
+        settings.counter = Counter(wrap: wrap)
     }
 
     private static func readValue(_ section: ConfigSection, _ settings: inout SignalSettings) {

@@ -92,6 +92,8 @@ private struct Parts {
     private let core: AgentCore
     private let actuation: ActuationShell
     private let uplink: Uplink
+    /// Only where something moves.
+    private let door: LocalDoor?
     private var pipeline: Pipeline
 
     init(_ loaded: Configured, logger: Logger) throws(AgentFailure) {
@@ -125,15 +127,23 @@ private struct Parts {
         }
         self.drivers = drivers
         let actions = LocalActions(drivers: drivers)
+        let sensors = config.actuators.flatMap(\.sensorsRead).map { (device: $0.device, metric: $0.metric) }
+        let check = SensorCheck(settings: config.signals, sensors: sensors)
         let actuation = try failing { () throws(DriverError) in
             try ActuationShell(
                 actuators: config.actuators, logPath: config.actuation.logPath,
-                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: driverClock, logger: logger
+                logBytesMax: Int(clamping: config.actuation.logSize.bytes), clock: driverClock, logger: logger,
+                check: { check.reading($0) }
             ) { actions.perform($0) }
         }
         self.actuation = actuation
         let router = CommandRouter(
             gateway: loaded.uplink.gateway, drivers: drivers, store: store, actuation: actuation, clock: clock)
+        door =
+            config.actuators.isEmpty
+            ? nil
+            : LocalDoor(
+                path: config.actuation.socketPath, gateway: loaded.uplink.gateway, handler: router, logger: logger)
         let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
         let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock)
         let uplink = try failing { () throws(UplinkError) in
@@ -167,12 +177,13 @@ private struct Parts {
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }
         }
+        door?.start()
     }
 
     /// First what must be safe, while the drivers still run; then the sources, then what they feed, then the way out; the
     /// store closes with the last of them.
     var shutdown: [Step] {
-        [Step(name: "actuators") { actuation.stop() }]
+        [Step(name: "local socket") { door?.stop() }, Step(name: "actuators") { actuation.stop() }]
             + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
                 Step(name: "core") { core.stop() },

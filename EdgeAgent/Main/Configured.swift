@@ -5,6 +5,7 @@ import Glibc
 import HubContract
 import HubTransport
 import LocalMQTT
+import Pipeline
 import Primitives
 import Uplink
 
@@ -50,6 +51,7 @@ struct Configured {
                 problems.append("mqtt[\(index + 1)].password_file: \(error)")
             }
         }
+        problems += SystemZones.problems(config.rules.map(\.rule))
         openFiles = Self.secretFiles(config).filter { TextFile.isOpenToOthers($0.path) }
         guard var settings = Self.uplink(config.hub, &problems) else { return nil }
         settings.shares = DrainOrder.Shares(

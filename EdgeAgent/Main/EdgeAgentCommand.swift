@@ -31,6 +31,8 @@ enum EdgeAgentCommand {
                 config, Verb.Option(name: "last", placeholder: "count", help: "only so many lines; left out: 100"),
                 Verb.Option(name: "output", placeholder: "table|json", help: "json: the lines as they are stored"),
             ], run: moves),
+        ActuatorVerbs.show,
+        ActuatorVerbs.override,
         RuleTest.verb,
         Simulation.verb,
     ]

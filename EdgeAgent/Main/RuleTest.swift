@@ -4,6 +4,7 @@ import Glibc
 import Primitives
 import RuleTrial
 import Rules
+import Signals
 import Telemetry
 
 /// `edge-agent rule test FILE`: the cases that stand beside the rules, and recorded readings.
@@ -21,8 +22,12 @@ enum RuleTest {
               until = "10m"                            # left out: ends with the last input
               expect = ["2m raised", "5m cleared"]     # all that happens, in order
 
+            [[signal]] tables of the file apply, as they do in the gateway: values of a case are as the sensor gives them,
+            and rules see them converted and marked, with what windows and expressions make of them.
+
             Readings are JSON lines (records, batches, or what 'cloud-hub monitor' prints) or CSV with the columns time,
-            device, metric and value. Exit status 1: a case failed.
+            device, metric, value and unit. Records that a gateway has sent (with seq) have been through [[signal]], and go
+            to the rules as they are. Exit status 1: a case failed.
             """,
         operand: Verb.Option(name: "file", placeholder: "file", help: "the rules (TOML)", isRequired: true),
         options: [
@@ -32,40 +37,58 @@ enum RuleTest {
 
     private static func run(_ options: OptionValues) throws(ExitStatus) {
         let path = options.required("file")
-        var (rules, cases) = try load(path)
+        var loaded = try load(path)
         if let name = options["rule"] {
-            rules.removeAll { $0.name != name }
-            cases.removeAll { $0.rule.name != name }
-            if rules.isEmpty { throw options.wrong("\(path) has no rule \(name)") }
+            loaded.rules.removeAll { $0.name != name }
+            loaded.cases.removeAll { $0.rule.name != name }
+            if loaded.rules.isEmpty { throw options.wrong("\(path) has no rule \(name)") }
         }
-        let isGood = runCases(cases)
+        let isGood = runCases(loaded)
         if let readings = options["readings"] {
-            try replay(rules, readings)
-        } else if cases.isEmpty {
+            try replay(loaded, readings)
+        } else if loaded.cases.isEmpty {
             Terminal.error("edge-agent: \(path) has no [[rule.case]]; write one, or give --readings")
             throw .failed
         }
         if !isGood { throw .failed }
     }
 
-    private static func load(_ path: String) throws(ExitStatus) -> (rules: [Rule], cases: [RuleCase]) {
-        do throws(FileProblem) {
-            let text = try TextFile.read(path)
-            do throws(ConfigError) {
-                return try AgentConfig.rulesAndCases(toml: text)
-            } catch {
-                for problem in error.problems { Terminal.error("\(path): \(problem)") }
-            }
-        } catch {
-            Terminal.error("edge-agent: the rules cannot be read: \(error)")
-        }
-        throw .failed
+    /// What the file has for a trial.
+    private struct Loaded {
+        var rules: [Rule]
+        var cases: [RuleCase]
+        let signals: [SignalSettings]
     }
 
-    private static func runCases(_ cases: [RuleCase]) -> Bool {
+    private static func load(_ path: String) throws(ExitStatus) -> Loaded {
+        let text: String
+        do throws(FileProblem) {
+            text = try TextFile.read(path)
+        } catch {
+            Terminal.error("edge-agent: the rules cannot be read: \(error)")
+            throw .failed
+        }
+        let loaded: Loaded
+        var problems: [String] = []
+        do throws(ConfigError) {
+            let (rules, cases) = try AgentConfig.rulesAndCases(toml: text)
+            loaded = Loaded(rules: rules, cases: cases, signals: try AgentConfig.signals(toml: text))
+            problems = SystemZones.problems(rules)
+        } catch {
+            for problem in error.problems { Terminal.error("\(path): \(problem)") }
+            throw .failed
+        }
+        for problem in problems { Terminal.error("\(path): \(problem)") }
+        guard problems.isEmpty else { throw .failed }
+        return loaded
+    }
+
+    private static func runCases(_ loaded: Loaded) -> Bool {
+        let cases = loaded.cases
         var failedCount = 0
         for example in cases {
-            let differences = example.differences { WallClock.offset(in: $0, at: $1) }
+            var trial = PipelineTrial(rules: [example.rule], signals: loaded.signals, start: example.start)
+            let differences = example.differences(in: &trial)
             Terminal.line("\(differences.isEmpty ? "ok    " : "FAILED")  \(example.rule.name): \(example.name)")
             guard !differences.isEmpty else { continue }
             failedCount += 1
@@ -76,7 +99,7 @@ enum RuleTest {
         return failedCount == 0
     }
 
-    private static func replay(_ rules: [Rule], _ path: String) throws(ExitStatus) {
+    private static func replay(_ loaded: Loaded, _ path: String) throws(ExitStatus) {
         let text: String
         do throws(FileProblem) {
             text = try TextFile.read(path, bytesMax: readingsBytesMax)
@@ -89,15 +112,22 @@ enum RuleTest {
             Terminal.error("edge-agent: \(path) holds no reading; see 'edge-agent rule test --help' for its form")
             throw .failed
         }
-        var trial = RuleTrial(rules: rules, start: first) { WallClock.offset(in: $0, at: $1) }
+        let isThrough = recorded.recordCount > 0
+        if isThrough, !loaded.signals.isEmpty {
+            Terminal.line("\(path) holds what a gateway has sent: [[signal]] was applied there, and is not again")
+        }
+        var trial = PipelineTrial(rules: loaded.rules, signals: isThrough ? [] : loaded.signals, start: first)
         var count = 0
         for entry in recorded.entries {
-            let events = trial.take(entry.device, entry.metric, entry.value.double, at: entry.time - first)
+            let value = TrialValue(
+                device: entry.device, metric: entry.metric, value: entry.value, unit: entry.unit)
+            let events = trial.take(value, at: entry.time - first)
             show(events, from: first)
             count += events.count
         }
         Terminal.line(
-            "\(recorded.entries.count) readings from \(first) to \(last): \(count) events of \(rules.count) rules")
+            "\(recorded.entries.count) readings from \(first) to \(last): \(count) events of \(loaded.rules.count) rules"
+        )
         if let line = recorded.unreadable.first {
             Terminal.error("\(path): \(recorded.unreadable.count) lines hold no reading; the first is line \(line)")
         }

@@ -7,8 +7,10 @@ struct Verb: Sendable {
         let placeholder: String
         let help: String
         var isRequired = false
+        /// Stands alone, without a value.
+        var isFlag = false
 
-        var usage: String { "--\(name) <\(placeholder)>" }
+        var usage: String { isFlag ? "--\(name)" : "--\(name) <\(placeholder)>" }
     }
 
     let name: String
@@ -16,14 +18,18 @@ struct Verb: Sendable {
     var discussion = ""
     /// What stands without a name before it; among the options for whoever runs the verb.
     var operand: Option?
+    /// The word behind it.
+    var secondOperand: Option?
     let options: [Option]
     /// Does it; ends early with the exit status that it throws.
     let run: @Sendable (OptionValues) throws(ExitStatus) -> Void
 
+    var operands: [Option] { [operand, secondOperand].compactMap(\.self) }
+
     var usage: String {
         let options = options.map { $0.isRequired ? $0.usage : "[\($0.usage)]" }
-        let operand = operand.map { ["<\($0.placeholder)>"] } ?? []
-        return (["edge-agent", name] + operand + options).joined(separator: " ")
+        let operands = self.operands.map { $0.isRequired ? "<\($0.placeholder)>" : "[<\($0.placeholder)>]" }
+        return (["edge-agent", name] + operands + options).joined(separator: " ")
     }
 }
 
@@ -47,7 +53,7 @@ struct OptionValues: Sendable {
 
     subscript(name: String) -> String? {
         precondition(
-            verb.options.contains { $0.name == name } || verb.operand?.name == name,
+            (verb.options + verb.operands).contains { $0.name == name },
             "\(verb.name) declares no option \(name)")
         return values[name]
     }
@@ -118,7 +124,7 @@ enum Call {
         var rest = words
         while let word = rest.popFirst() {
             guard word.hasPrefix("--") else {
-                if let operand = verb.operand, values[operand.name] == nil {
+                if let operand = verb.operands.first(where: { values[$0.name] == nil }) {
                     values[operand.name] = word
                     continue
                 }
@@ -127,6 +133,10 @@ enum Call {
             }
             let parts = word.dropFirst(2).split(separator: "=", maxSplits: 1, omittingEmptySubsequences: false)
             let name = String(parts[0])
+            if parts.count == 1, verb.options.contains(where: { $0.name == name && $0.isFlag }) {
+                values[name] = "yes"
+                continue
+            }
             let isValueNext = rest.first.map { !$0.hasPrefix("--") } ?? false
             let value = parts.count == 2 ? String(parts[1]) : isValueNext ? rest.popFirst() : nil
             guard let option = verb.options.first(where: { $0.name == name }) else {
@@ -140,7 +150,7 @@ enum Call {
             }
             if values.updateValue(value, forKey: name) != nil { problems.append("--\(name) is given twice") }
         }
-        if let operand = verb.operand, values[operand.name] == nil {
+        for operand in verb.operands where operand.isRequired && values[operand.name] == nil {
             problems.append("<\(operand.placeholder)> is missing: \(operand.help)")
         }
         for option in verb.options where option.isRequired && !words.contains(where: { names($0, option) }) {

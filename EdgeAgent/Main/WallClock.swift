@@ -7,6 +7,7 @@ import Rules
 import SouthboundAPI
 import Synchronization
 import Telemetry
+import TimeZones
 import Timekeeping
 
 /// The system's clocks, and what the agent makes of them.
@@ -59,6 +60,8 @@ enum WallClock {
     /// Seconds east of Greenwich in a schedule's zone.
     static func offset(in zone: Schedule.Zone, at time: WallInstant) -> Int {
         if let fixed = zone.fixedOffset { return fixed }
+        // A zone that is not there was refused before.
+        if case .named(let name) = zone { return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds) ?? 0 }
         var seconds = time_t(time.milliseconds / 1000)
         var parts = tm()
         return localtime_r(&seconds, &parts) == nil ? 0 : parts.tm_gmtoff

@@ -34,6 +34,8 @@ public struct Pipeline: Sendable {
     private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int
     private var evaluator: RuleEvaluator
     private var open = OpenFaults()
+    /// A zone with summer time is looked at again: changes lie on whole quarters of an hour.
+    private var zoneLook: MonotonicInstant?
     private var keptRevision: UInt64 = 0
     private var isOpenChanged = false
 
@@ -60,7 +62,7 @@ public struct Pipeline: Sendable {
 
     /// When `timeReached` should be called, if nothing comes before; `nil` for not at all. It may be early.
     public var nextDeadline: MonotonicInstant? {
-        [evaluator.nextDeadline, signals.nextDeadline].compactMap(\.self).min()
+        [evaluator.nextDeadline, signals.nextDeadline, zoneLook].compactMap(\.self).min()
     }
 
     /// Faults that are raised and not cleared.
@@ -133,7 +135,15 @@ public struct Pipeline: Sendable {
     /// Schedules follow the wall clock; while it is unset they do as the rule says.
     private mutating func tellTime(_ now: PipelineTime) {
         guard !evaluator.zones.isEmpty else { return }
-        guard now.clock != .unset else { return evaluator.clockIs(nil, at: now.monotonic) }
+        guard now.clock != .unset else {
+            zoneLook = nil
+            return evaluator.clockIs(nil, at: now.monotonic)
+        }
+        if evaluator.zones.contains(where: { $0.fixedOffset == nil }) {
+            let quarter: Int64 = 900_000
+            let past = (now.wall.milliseconds % quarter + quarter) % quarter
+            zoneLook = now.monotonic + .milliseconds(quarter - past)
+        }
         evaluator.clockIs(
             RuleClock(
                 wallOffset: now.wall.milliseconds - now.monotonic.nanoseconds / 1_000_000,

@@ -6,8 +6,8 @@ public import Telemetry
 ///
 /// **JSON lines**: `{"time": "2026-11-21T08:53:00Z", "device": "thermostat-1", "metric": "temperature", "value": "71.25"}`,
 /// the form of a record in a batch; or a whole batch; or what `cloud-hub monitor` prints, whose `body` is a batch or an
-/// object of numbers. **CSV**: a first line `time,device,metric,value` in any order, further columns being ignored, no
-/// quotes.
+/// object of numbers. **CSV**: a first line `time,device,metric,value`, and `unit` if there is one, in any order,
+/// further columns being ignored, no quotes.
 public struct RecordedReadings: Sendable, Equatable {
     /// Readings in one file.
     public static let countMax = 10_000_000
@@ -17,12 +17,15 @@ public struct RecordedReadings: Sendable, Equatable {
         public let device: DeviceID
         public let metric: String
         public let value: ReadingValue
+        public var unit: String?
     }
 
     /// In the order of their times; equal times in the order of the file.
     public private(set) var entries: [Entry] = []
     /// Lines that hold no reading, by number from 1; the first hundred.
     public private(set) var unreadable: [Int] = []
+    /// How many of them are records with a sequence: a gateway has made them of what its sensors gave.
+    public private(set) var recordCount = 0
 
     /// - Parameter isCSV: JSON lines otherwise.
     public init(text: some StringProtocol, isCSV: Bool) {
@@ -43,6 +46,7 @@ public struct RecordedReadings: Sendable, Equatable {
                 continue
             }
             entries += found
+            if !isCSV, line.utf8.count < 1_048_576, line.contains("\"seq\"") { recordCount += found.count }
         }
         let order = entries.indices.sorted { (entries[$0].time, $0) < (entries[$1].time, $1) }
         entries = order.map { entries[$0] }
@@ -66,7 +70,7 @@ public struct RecordedReadings: Sendable, Equatable {
             let device = cell("device").flatMap({ DeviceID($0) }),
             let metric = cell("metric"), let text = cell("value")
         else { return nil }
-        return Entry(time: time, device: device, metric: metric, value: value(text))
+        return Entry(time: time, device: device, metric: metric, value: value(text), unit: cell("unit"))
     }
 
     private static func object(_ bytes: [UInt8]) -> [Entry]? {
@@ -94,7 +98,8 @@ public struct RecordedReadings: Sendable, Equatable {
             let device = record["device"]?.stringValue.flatMap({ DeviceID($0) }),
             let metric = record["metric"]?.stringValue, let value = record["value"].flatMap(reading)
         else { return nil }
-        return Entry(time: time, device: device, metric: metric, value: value)
+        return Entry(
+            time: time, device: device, metric: metric, value: value, unit: record["unit"]?.stringValue)
     }
 
     private static func reading(_ value: JSONValue) -> ReadingValue? {

@@ -108,9 +108,15 @@ public struct RuleCase: Sendable, Equatable {
     ///   expected; empty when the rule does as the case says.
     public func differences(_ zoneOffset: (Schedule.Zone, WallInstant) -> Int) -> [String] {
         var trial = RuleTrial(rules: [rule], start: start, zoneOffset: zoneOffset)
+        return differences(in: &trial)
+    }
+
+    /// Runs it on a trial that has its rule alone and begins at its start.
+    public func differences(in trial: inout some Trial) -> [String] {
         var found: [RuleTrial.Event] = []
         for input in inputs {
-            found += trial.take(input.device, input.metric, input.value.double, at: input.at)
+            let value = TrialValue(device: input.device, metric: input.metric, value: input.value)
+            found += trial.take(value, at: input.at)
         }
         found += trial.run(to: length)
         let namesDevice = Set(found.map(\.device)).count > 1

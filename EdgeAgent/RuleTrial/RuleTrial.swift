@@ -1,9 +1,34 @@
 public import Primitives
 public import Rules
-import Telemetry
+public import Telemetry
+
+/// Something that rules are tried on: values in, what would happen out. Time is counted from the beginning.
+public protocol Trial {
+    /// A value comes; a text is no number. What time alone does before it comes first. A time before the last one counts as
+    /// the last one.
+    mutating func take(_ value: TrialValue, at time: Duration) -> [RuleTrial.Event]
+
+    /// Time passes.
+    mutating func run(to time: Duration) -> [RuleTrial.Event]
+}
+
+/// What a sensor says.
+public struct TrialValue: Sendable, Equatable {
+    public let device: DeviceID
+    public let metric: String
+    public let value: ReadingValue
+    public let unit: String?
+
+    public init(device: DeviceID, metric: String, value: ReadingValue, unit: String? = nil) {
+        self.device = device
+        self.metric = metric
+        self.value = value
+        self.unit = unit
+    }
+}
 
 /// Rules on a fake clock: the same evaluator as in the gateway, stepped through every deadline between two inputs.
-public struct RuleTrial {
+public struct RuleTrial: Trial {
     /// What would have happened.
     public struct Event: Sendable, Equatable {
         /// Since the beginning.
@@ -12,6 +37,14 @@ public struct RuleTrial {
         public let device: DeviceID
         public let kind: RuleOutcome.Kind
         public let value: String?
+
+        public init(at: Duration, rule: Rule, device: DeviceID, kind: RuleOutcome.Kind, value: String?) {
+            self.at = at
+            self.rule = rule
+            self.device = device
+            self.kind = kind
+            self.value = value
+        }
 
         /// `raised`, `cleared`, or `full` for a device that the rule has no room for.
         public var word: String {
@@ -51,6 +84,10 @@ public struct RuleTrial {
             events += self.events(evaluator.heard(device: device, metric: metric, at: now))
         }
         return events
+    }
+
+    public mutating func take(_ value: TrialValue, at time: Duration) -> [Event] {
+        take(value.device, value.metric, value.value.double, at: time)
     }
 
     /// Time passes.

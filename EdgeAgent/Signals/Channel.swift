@@ -89,6 +89,7 @@ struct Channel: Sendable {
         for window in settings.windows {
             parts.append("\(window.length.nanosecondsClamped) \(window.every.nanosecondsClamped)")
             if window.hasPercentiles { parts.append("sketch \(window.percentileErrorMax)") }
+            if let counter = window.counter { parts.append("counter \(counter.wrap ?? 0)") }
         }
         parts.append(settings.conversion.unit ?? "")
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a

@@ -31,7 +31,7 @@ struct ContextRing: Sendable {
     private var head = 0
     private(set) var count = 0
     /// The time of the youngest entry that had to make room.
-    private var cutAt: MonotonicInstant?
+    private(set) var cutAt: MonotonicInstant?
 
     init() {}
 
@@ -78,15 +78,22 @@ struct ContextRing: Sendable {
     ///
     /// - Returns: what is within the minute before `instant`, oldest first; and whether there had been more.
     mutating func take(before instant: MonotonicInstant, of key: SignalKey) -> (entries: [Entry], isCut: Bool) {
-        var taken: [Entry] = []
-        for slot in pieces.joined().dropFirst(head) where instant - slot.time <= Self.span {
-            let reading = Reading(
-                device: key.device, metric: key.metric, value: slot.value, unit: slot.unit, time: slot.wall,
-                quality: slot.quality, clock: slot.clock)
-            taken.append(Entry(reading: reading, time: slot.time, ordinal: slot.ordinal))
-        }
+        let taken = entries(before: instant, of: key)
         let isCut = cutAt.map { instant - $0 <= Self.span } ?? false
         self = ContextRing()
         return (taken, isCut)
     }
+
+    /// What is within the minute before `instant`, oldest first.
+    func entries(before instant: MonotonicInstant, of key: SignalKey) -> [Entry] {
+        pieces.joined().dropFirst(head).filter { instant - $0.time <= Self.span }.map { slot in
+            let reading = Reading(
+                device: key.device, metric: key.metric, value: slot.value, unit: slot.unit, time: slot.wall,
+                quality: slot.quality, clock: slot.clock)
+            return Entry(reading: reading, time: slot.time, ordinal: slot.ordinal)
+        }
+    }
+
+    /// Older entries had to make room in an earlier run.
+    mutating func wasCut(at instant: MonotonicInstant) { cutAt = max(cutAt ?? instant, instant) }
 }

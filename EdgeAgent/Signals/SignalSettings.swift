@@ -25,6 +25,11 @@ public struct SignalSettings: Sendable, Equatable {
     public var contextMax = 120
     /// At most `windowsMax`.
     public var windows: [WindowSettings] = []
+    /// The signal counts up: `rate` knows when it begins anew.
+    public var counter: Counter? {
+        get { windows.lazy.compactMap(\.counter).first }
+        set { for index in windows.indices { windows[index].counter = newValue } }
+    }
     /// The signal is no sensor's: it is worked out from others whenever one of them speaks. Then `metric` is its name.
     public var expression: SignalExpression?
     /// Age beyond which an input of the expression is missing. Default 5 min. Range 1 s … 24 h.
@@ -107,6 +112,8 @@ public struct WindowSettings: Sendable, Equatable {
     public var aggregates: [Aggregate]
     /// The relative error of percentiles that is aimed at. Default 0.01. Range 0.001 … 0.1.
     public var percentileErrorMax = 0.01
+    /// The signal's; set there.
+    var counter: Counter?
 
     public init(name: String = "", length: Duration, every: Duration? = nil, aggregates: [Aggregate]) {
         self.name = name

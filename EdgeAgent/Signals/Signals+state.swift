@@ -17,7 +17,7 @@ extension Signals {
     ///
     /// - Parameter index: of the row `indexKey`; `nil` when there is none.
     public static func rowKeys(index: [UInt8]?) -> [String] {
-        (index.flatMap(keys) ?? []).map(rowKey) + [indexKey, contextKey]
+        (index.flatMap(keys) ?? []).map(rowKey) + [indexKey, contextKey, ringKey]
     }
 
     private static func rowKey(_ key: SignalKey) -> String { "signal/\(key.device)/\(key.metric)" }
@@ -37,6 +37,7 @@ extension Signals {
     /// - Parameter rows: bytes by key, of `rowKeys`.
     public mutating func begin(rows: [String: [UInt8]], at now: SignalTime, _ output: inout SignalOutput) {
         restoreContext(rows[Self.contextKey] ?? [], now)
+        restoreRings(rows[Self.ringKey] ?? [], now)
         guard let bytes = rows[Self.indexKey], !bytes.isEmpty else { return }
         guard let keys = Self.keys(bytes) else {
             output.notices.append(.stateUnreadable("the signals"))
@@ -83,8 +84,14 @@ extension Signals {
     ///
     /// - Parameter isFinal: the agent stops, and nothing follows.
     public mutating func rowsToKeep(at now: SignalTime, isFinal: Bool = false) -> [SignalRow] {
-        guard !isEmpty || !listed.isEmpty else { return [] }
+        guard !isEmpty || !listed.isEmpty || isRingStored else { return [] }
         var rows: [SignalRow] = []
+        if isFinal, let row = ringRow(now) {
+            rows.append(row)
+        } else if isRingStored {
+            rows.append(SignalRow(key: Self.ringKey, bytes: []))
+        }
+        isRingStored = false
         let isDue = isFinal || nextSave.map { $0 <= now.monotonic } ?? false
         for place in isDue ? dirty + urgent : urgent { save(place, now, isFinal, &rows) }
         urgent = []
@@ -92,7 +99,7 @@ extension Signals {
             dirty = []
             nextSave = nil
         }
-        if !rows.isEmpty || !orphans.isEmpty { listRows(&rows) }
+        if rows.contains(where: { $0.key != Self.ringKey }) || !orphans.isEmpty { listRows(&rows) }
         if isContextDirty { rows.append(contextRow(now)) }
         isContextDirty = false
         if isFinal || isDue && nextFigures.map({ $0 <= now.monotonic }) ?? true, !cells.isEmpty {

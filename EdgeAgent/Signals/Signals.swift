@@ -31,10 +31,12 @@ public struct Signals: Sendable {
     private var derivations: [Cell<Derivation>] = []
     private var derivationIndex: [SignalKey: Int] = [:]
     private let anyDeviceExpressions: [Int]
-    private var contextEntryCount = 0
-    private var nextOrdinal: UInt64 = 0
+    var contextEntryCount = 0
+    var nextOrdinal: UInt64 = 0
     var passUntil: [DeviceID: MonotonicInstant] = [:]
     var isContextDirty = false
+    /// What is kept of rings was taken over, and must not be found again.
+    var isRingStored = false
     private var saidFull = false
     private var saidExpressionsFull: Set<Int> = []
     var earliest: MonotonicInstant?
@@ -379,6 +381,7 @@ extension Aggregate {
 extension Pane {
     /// Whether a result is not to be trusted wholly: also when percentiles err by more than was asked for.
     func isDoubtful(_ settings: WindowSettings, _ aggregate: Aggregate) -> Bool {
+        if case .rate = aggregate, wasReset { return true }
         if case .percentile = aggregate, let sketch, sketch.error > settings.percentileErrorMax * 1.001 { return true }
         return isDoubtful
     }

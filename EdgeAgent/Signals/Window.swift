@@ -13,10 +13,19 @@ struct Pane: Sendable {
     private(set) var first: (value: Double, time: MonotonicInstant)?
     private(set) var last: (value: Double, time: MonotonicInstant)?
     private(set) var sketch: Sketch?
+    /// `nil` for a value that may go either way.
+    private let counter: Counter?
+    /// Of a counter: what it has counted since the first reading.
+    private(set) var rise = 0.0
+    /// Of a counter: it began anew, and what it had counted just before is not known.
+    private(set) var wasReset = false
     /// Something was uncertain, or left out because it was bad, or lost by a crash.
     var isDoubtful = false
 
-    init(sketch: Sketch?) { self.sketch = sketch }
+    init(sketch: Sketch?, counter: Counter? = nil) {
+        self.sketch = sketch
+        self.counter = counter
+    }
 
     mutating func add(_ value: Double, at time: MonotonicInstant) {
         count += 1
@@ -27,8 +36,16 @@ struct Pane: Sendable {
         min = Swift.min(min, value)
         max = Swift.max(max, value)
         if first == nil { first = (value, time) }
+        count(to: value)
         last = (value, time)
         sketch?.add(value)
+    }
+
+    private mutating func count(to value: Double) {
+        guard let counter, let last else { return }
+        let step = counter.step(from: last.value, to: value)
+        rise += step.rise
+        wasReset = wasReset || step.isReset
     }
 
     /// `later` follows this one in time.
@@ -43,6 +60,9 @@ struct Pane: Sendable {
         sum += later.sum
         min = Swift.min(min, later.min)
         max = Swift.max(max, later.max)
+        if let next = later.first { count(to: next.value) }
+        rise += later.rise
+        wasReset = wasReset || later.wasReset
         first = first ?? later.first
         last = later.last
         if let other = later.sketch {
@@ -66,7 +86,7 @@ struct Pane: Sendable {
         case .rate:
             guard let first, let last, last.time > first.time else { return nil }
             let seconds = Double((last.time - first.time).nanosecondsClamped) / 1e9
-            return Rounding.decimal((last.value - first.value) / seconds)
+            return Rounding.decimal((counter == nil ? last.value - first.value : rise) / seconds)
         case .percentile(let percent):
             // Never beyond what was really there.
             return sketch?.value(percent: percent).flatMap { Rounding.decimal(Swift.max(min, Swift.min($0, max))) }
@@ -82,22 +102,31 @@ struct Pane: Sendable {
         for value in [mean, squares, sum, min, max, first.value, last.value] { writer.double(value) }
         writer.instant(first.time)
         writer.instant(last.time)
+        if counter != nil {
+            writer.double(rise)
+            writer.flag(wasReset)
+        }
         guard let sketch else { return writer.number(0) }
         writer.number(1)
         sketch.write(to: &writer)
     }
 
-    init?(reading reader: inout SignalReader, empty: Sketch?) {
+    init?(reading reader: inout SignalReader, empty: Sketch?, counter: Counter?) {
         guard let count = reader.number(), let isDoubtful = reader.flag() else { return nil }
         sketch = empty
+        self.counter = counter
         self.count = count
         self.isDoubtful = isDoubtful
         guard count > 0 else { return }
         guard let mean = reader.double(), let squares = reader.double(), let sum = reader.double(),
             let min = reader.double(), let max = reader.double(), let first = reader.double(),
-            let last = reader.double(), let firstTime = reader.instant(), let lastTime = reader.instant(),
-            let hasSketch = reader.flag(), hasSketch == (empty != nil)
+            let last = reader.double(), let firstTime = reader.instant(), let lastTime = reader.instant()
         else { return nil }
+        if counter != nil {
+            guard let rise = reader.double(), let wasReset = reader.flag() else { return nil }
+            (self.rise, self.wasReset) = (rise, wasReset)
+        }
+        guard let hasSketch = reader.flag(), hasSketch == (empty != nil) else { return nil }
         self.mean = mean
         self.squares = squares
         self.sum = sum
@@ -176,7 +205,7 @@ struct Window: Sendable {
         let every = Swift.max(settings.every.millisecondsClamped, 1)
         let wall = now.wall(at: instant).milliseconds
         setEnd(atWall: (Self.floorDivided(wall, every) + 1) * every, now)
-        panes = [Pane(sketch: Self.emptySketch(settings))]
+        panes = [Pane(sketch: Self.emptySketch(settings), counter: settings.counter)]
     }
 
     private mutating func open(after previous: MonotonicInstant, _ now: SignalTime, _ settings: WindowSettings) {
@@ -185,7 +214,7 @@ struct Window: Sendable {
         let wall = now.wall(at: previous).milliseconds + every + every / 2
         setEnd(atWall: Self.floorDivided(wall, every) * every, now)
         end = Swift.max(end, previous + .milliseconds((every + 1) / 2))
-        panes.append(Pane(sketch: Self.emptySketch(settings)))
+        panes.append(Pane(sketch: Self.emptySketch(settings), counter: settings.counter))
     }
 
     private mutating func setEnd(atWall milliseconds: Int64, _ now: SignalTime) {
@@ -224,7 +253,10 @@ struct Window: Sendable {
         guard count > 0 else { return }
         guard let milliseconds = reader.fixed() else { return nil }
         for _ in 0..<count {
-            guard let pane = Pane(reading: &reader, empty: Self.emptySketch(settings)) else { return nil }
+            guard
+                let pane = Pane(
+                    reading: &reader, empty: Self.emptySketch(settings), counter: settings.counter)
+            else { return nil }
             panes.append(pane)
         }
         if isDoubtful { panes[panes.count - 1].isDoubtful = true }

@@ -6,8 +6,8 @@ import Telemetry
 extension Rule {
     /// Reads one `[[rule]]` table; problems are noted in the section, and `nil` is returned when there is no rule.
     ///
-    /// Keys: `name`, `device` (an id or `*`), `metric`, `when` or `expression`, `max_age`, `for`, `hysteresis`,
-    /// `severity`, `message`, `active`, `time_zone`, `without_clock`. What else may stand in the table is the caller's to read.
+    /// Keys: `name`, `device` (an id or `*`), `metric`, `when` or `expression`, `clear_when`, `max_age`, `for`,
+    /// `hysteresis`, `severity`, `message`, `active`, `time_zone`, `without_clock`. What else may stand in the table is the caller's to read.
     public static func read(_ section: ConfigSection, runs: Place) -> Rule? {
         let name = section.requiredText("name", expected: "the rule's name")
         let device = section.parsed("device", default: DeviceSelector.any, expected: "a device id, or \"*\" for any") {
@@ -21,13 +21,14 @@ extension Rule {
             "severity", default: Severity.warning, ["info": .info, "warning": .warning, "critical": .critical])
         let message = message(section)
         let schedule = schedule(section)
+        let clearCondition = clearCondition(section)
         let inputAgeMax = section.duration("max_age", default: .zero, in: .zero...holdTimeMax)
         guard let name, let condition else { return nil }
         do {
             return try Rule(
                 name: name, runs: runs, device: device, metric: metric, condition: condition, holdTime: holdTime,
-                hysteresis: hysteresis, severity: severity, message: message, schedule: schedule,
-                inputAgeMax: inputAgeMax)
+                clearCondition: clearCondition, hysteresis: hysteresis, severity: severity, message: message,
+                schedule: schedule, inputAgeMax: inputAgeMax)
         } catch {
             for problem in error.problems { section.problem(problem.field.rawValue, expected: problem.sentence) }
             return nil
@@ -61,10 +62,25 @@ extension Rule {
         }
     }
 
+    private static func clearCondition(_ section: ConfigSection) -> SignalExpression? {
+        guard let text = section.optionalText("clear_when", expected: "a condition over metrics") else { return nil }
+        guard section.has("expression") else {
+            section.problem("clear_when", expected: "has no meaning without expression; use hysteresis")
+            return nil
+        }
+        do throws(ExpressionError) {
+            return try SignalExpression(parsing: text, as: .boolean)
+        } catch {
+            section.problem("clear_when", expected: error.description)
+            return nil
+        }
+    }
+
     private static func schedule(_ section: ConfigSection) -> Schedule? {
         let texts = section.texts("active", default: [], countMax: Schedule.windowsMax)
         let zone = section.parsed(
-            "time_zone", default: Schedule.Zone.local, expected: "\"local\", \"utc\" or an offset such as \"+01:00\""
+            "time_zone", default: Schedule.Zone.local,
+            expected: "\"local\", \"utc\", a zone such as \"Europe/Berlin\", or an offset such as \"+01:00\""
         ) { Schedule.Zone($0) }
         let isActiveWithoutClock = section.choice("without_clock", default: true, ["active": true, "inactive": false])
         guard section.has("active") else {

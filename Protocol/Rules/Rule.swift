@@ -1,4 +1,4 @@
-import Expressions
+public import Expressions
 public import Primitives
 public import Telemetry
 
@@ -28,6 +28,9 @@ public struct Rule: Hashable, Sendable {
     /// `nil` means any metric, which only silence can watch; and an expression, which names its metrics itself.
     public let metric: String?
     public let condition: Condition
+    /// Of an expression: what must hold before the fault is over, as `hysteresis` is for a limit; `nil`: that the
+    /// expression does not hold any more.
+    public let clearCondition: SignalExpression?
     /// How long the condition must hold without a break before the rule fires; 0 … 30 days. `silent`: how long nothing
     /// may be heard; `stuck`: how long the value must stand still.
     public let holdTime: Duration
@@ -45,7 +48,8 @@ public struct Rule: Hashable, Sendable {
     /// - Throws: every problem at once.
     public init(
         name: String, runs: Place = .edge, device: DeviceSelector = .any, metric: String?, condition: Condition,
-        holdTime: Duration = .zero, hysteresis: Double = 0, severity: Severity = .warning,
+        holdTime: Duration = .zero, clearCondition: SignalExpression? = nil, hysteresis: Double = 0,
+        severity: Severity = .warning,
         message: MessageTemplate? = nil, schedule: Schedule? = nil, inputAgeMax: Duration = .zero
     ) throws(RuleError) {
         self.name = name
@@ -53,6 +57,7 @@ public struct Rule: Hashable, Sendable {
         self.device = device
         self.metric = metric
         self.condition = condition
+        self.clearCondition = clearCondition
         self.holdTime = holdTime
         self.hysteresis = hysteresis
         self.severity = severity
@@ -73,9 +78,10 @@ public struct Rule: Hashable, Sendable {
         }
     }
 
-    /// The expression's signals; empty for other conditions.
+    /// The expression's signals, and those of what ends its fault; empty for other conditions.
     var signals: [SignalName] {
-        if case .expression(let expression) = condition { expression.signals } else { [] }
+        guard case .expression(let expression) = condition else { return [] }
+        return expression.signals + (clearCondition?.signals ?? []).filter { !expression.signals.contains($0) }
     }
 
     /// The devices that are named in the rule, its own and those of its expression.
@@ -135,7 +141,7 @@ public struct Rule: Hashable, Sendable {
             return hysteresis < deviation.sigmas
                 ? nil : "needs less than \(Condition.text(deviation.sigmas)) sigma, or the fault could never end"
         case .equal, .notEqual, .silent, .stuck: return hysteresis == 0 ? nil : "has no meaning for \(condition.text)"
-        case .expression: return hysteresis == 0 ? nil : "has no meaning for an expression"
+        case .expression: return hysteresis == 0 ? nil : "has no meaning for an expression; use clear_when"
         case .outside(let band):
             // More than half the band, and no value could ever end the fault.
             return hysteresis <= (band.upperBound - band.lowerBound) / 2
@@ -183,6 +189,7 @@ public struct Rule: Hashable, Sendable {
             "\(hysteresis)",
         ]
         // Only where there is one: rules without keep the fingerprint, and so the state, that they had before.
+        if let clearCondition { parts.append("clear \(clearCondition.text)") }
         if let schedule { parts.append(schedule.text) }
         if inputAgeMax != .zero { parts.append("\(inputAgeMax.nanosecondsClamped)") }
         var hash: UInt64 = 0xCBF2_9CE4_8422_2325  // FNV-1a

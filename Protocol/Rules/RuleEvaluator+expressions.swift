@@ -20,6 +20,9 @@ extension RuleEvaluator {
         let expression: SignalExpression
         /// For each signal of the expression, its place in `inputs`.
         let places: [Int]
+        /// What ends the fault; `nil`: that the expression does not hold.
+        let clear: SignalExpression?
+        let clearPlaces: [Int]
     }
 
     /// Which rules with expressions read a key.
@@ -80,9 +83,13 @@ extension RuleEvaluator {
         guard case .expression(let expression) = rules[rule].condition else {
             preconditionFailure("only expressions are bound")
         }
-        let keys = expression.signals.map { Key(device: $0.device ?? device, metric: $0.metric) }
-        programs.append(Program(expression: expression, places: keys.map { inputPlace(of: $0) }))
-        for key in keys { joinWatchers(of: key, state) }
+        let key: (SignalName) -> Key = { Key(device: $0.device ?? device, metric: $0.metric) }
+        let clear = rules[rule].clearCondition
+        programs.append(
+            Program(
+                expression: expression, places: expression.signals.map { inputPlace(of: key($0)) }, clear: clear,
+                clearPlaces: (clear?.signals ?? []).map { inputPlace(of: key($0)) }))
+        for signal in rules[rule].signals { joinWatchers(of: key(signal), state) }
         return Int32(programs.count - 1)
     }
 
@@ -109,13 +116,18 @@ extension RuleEvaluator {
     func truth(_ index: Int, _ now: Int64, _ maxAge: Int64) -> Judge.Verdict {
         let program = Int(states[index].memory)
         let holds = programs[program].expression.truth { signal in
-            let input = inputs[programs[program].places[signal]]
-            return maxAge > 0 && input.at < now - maxAge ? nil : input.value
+            value(programs[program].places[signal], now, maxAge)
         }
-        switch holds {
-        case true?: return .breached
-        case false?: return .good
-        case nil: return .undecided
+        if holds == true { return .breached }
+        if states[index].phase == .breached, let clear = programs[program].clear {
+            let isOver = clear.truth { signal in value(programs[program].clearPlaces[signal], now, maxAge) }
+            return isOver == true ? .good : .between
         }
+        return holds == nil ? .undecided : .good
+    }
+
+    private func value(_ place: Int, _ now: Int64, _ maxAge: Int64) -> Double? {
+        let input = inputs[place]
+        return maxAge > 0 && input.at < now - maxAge ? nil : input.value
     }
 }

@@ -11,6 +11,9 @@ public struct Schedule: Hashable, Sendable {
         case offset(minutes: Int)
         /// The zone that the machine is set to.
         case local
+        /// One of the time zone database, with its summer time: `Europe/Berlin`. Whether there is such a one is for
+        /// whoever has the database.
+        case named(String)
     }
 
     public static let minutesPerWeek = 7 * 1440
@@ -111,11 +114,12 @@ public struct Schedule: Hashable, Sendable {
 }
 
 extension Schedule.Zone {
-    /// `utc`, `local`, or an offset such as `+01:00`; `nil` for anything else.
+    /// `utc`, `local`, an offset such as `+01:00`, or what can be the name of a zone; `nil` for anything else.
     public init?(_ text: String) {
         switch text {
         case "utc", "UTC", "Z": self = .offset(minutes: 0)
         case "local": self = .local
+        case _ where Self.isName(text): self = .named(text)
         default:
             let bytes = Array(text.utf8)
             guard bytes.count == 6, bytes[3] == UInt8(ascii: ":"), let sign = bytes.first,
@@ -127,11 +131,17 @@ extension Schedule.Zone {
         }
     }
 
-    /// Seconds east of Greenwich; `nil` for `local`, whose offset the machine knows.
+    private static func isName(_ text: String) -> Bool {
+        let isLetter: (UInt8) -> Bool = { (65...90).contains($0) || (97...122).contains($0) }
+        return (1...64).contains(text.utf8.count) && text.utf8.first.map(isLetter) == true && !text.hasSuffix("/")
+            && text.utf8.allSatisfy { isLetter($0) || (48...57).contains($0) || "/_+-".utf8.contains($0) }
+    }
+
+    /// Seconds east of Greenwich; `nil` where it changes with the time.
     public var fixedOffset: Int? {
         switch self {
         case .offset(let minutes): minutes * 60
-        case .local: nil
+        case .local, .named: nil
         }
     }
 
@@ -139,6 +149,7 @@ extension Schedule.Zone {
     public var text: String {
         switch self {
         case .local: return "local"
+        case .named(let name): return name
         case .offset(0): return "utc"
         case .offset(let minutes):
             let hours = minutes.magnitude / 60

@@ -32,6 +32,84 @@ struct ContextTests {
         #expect(bench.signals.figures.first { $0.key.metric == "m" }?.contextCuts == 0)
     }
 
+    @Test(arguments: [true, false]) func theMinuteBeforeAFaultOutlivesACleanStop(isClean: Bool) {
+        var bench = Bench([door("m"), door("n")])
+        for second in 0..<200 {
+            bench.advance(to: Int64(second) * 1000)
+            bench.take(number: Double(second % 7), "d", "m")
+            bench.take(number: 1, "d", "n")
+            if second == 150 {
+                if isClean { bench.store(isFinal: true) } else { bench.store() }
+                bench.restart()
+                bench.store()
+            }
+            if second == 170 { bench.raiseFault() }
+        }
+        let seconds = bench.points("m").map { $0.time / 1000 }
+        #expect(Set(seconds).isSuperset(of: Set(isClean ? 110...199 : 151...199)), "\(seconds)")
+        #expect(isClean || !seconds.contains(130), "\(seconds)")
+        #expect(Set(seconds).count == seconds.count, "nothing twice: \(seconds)")
+    }
+
+    @Test func aCleanStopKeepsTheWholeMinuteAndInOrder() {
+        var bench = Bench([door("m"), door("n", contextMax: 20)])
+        for second in 0..<100 {
+            bench.advance(to: Int64(second) * 1000)
+            bench.take(number: Double(second % 7), "d", "m")
+            bench.take(number: 1, "d", "n")
+        }
+        bench.store(isFinal: true)
+        bench.restart()
+        bench.store()
+        bench.advance(to: 110_000)
+        bench.raiseFault()
+        let burst = bench.kept.filter { $0.time.milliseconds - Bench.start >= 50_000 }
+        #expect(burst.map(\.time) == burst.map(\.time).sorted())
+        #expect(burst.filter { $0.metric == "m" }.map { ($0.time.milliseconds - Bench.start) / 1000 } == Array(50...99))
+        #expect(burst.count { $0.metric == "n" } <= 21 && bench.notices.count == 1, "what was cut before is still said")
+        // The row of a run that ended long ago says nothing about the minute before a fault now.
+        bench.advance(to: 200_000)
+        bench.take(number: 3, "d", "m")
+        bench.store(isFinal: true)
+        bench.advance(to: 800_000)
+        bench.restart()
+        let before = bench.kept.count
+        bench.raiseFault()
+        #expect(bench.kept.count <= before + 1)
+    }
+
+    @Test func aFullRingIsCutToItsRow() throws {
+        let many = (0..<40).map { door("m\($0)", contextMax: 6000) }
+        var bench = Bench(many)
+        for step in 0..<600 {
+            bench.advance(to: Int64(step) * 100)
+            for metric in 0..<40 { bench.take(number: Double(step % 7) + 0.125, "d", "m\(metric)") }
+        }
+        bench.store(isFinal: true)
+        let row = try #require(bench.rows["signal-ring"])
+        #expect(row.count <= 524_288 && row.count > 131_072)
+        bench.restart()
+        bench.raiseFault()
+        #expect(!bench.notices.isEmpty, "it is said that there had been more")
+    }
+
+    @Test(arguments: 0..<200 as Range<UInt64>) func aDamagedRowOfTheRingNeverTraps(seed: UInt64) {
+        var random = SeededRandom(seed: seed)
+        var bench = Bench([door("m")])
+        for second in 0..<30 {
+            bench.advance(to: Int64(second) * 1000)
+            bench.take(number: Double(second % 7))
+        }
+        bench.store(isFinal: true)
+        var row = bench.rows["signal-ring"] ?? []
+        for _ in 0..<4 where !row.isEmpty {
+            row[Int.random(in: 0..<row.count, using: &random)] = UInt8.random(in: 0...255, using: &random)
+        }
+        bench.rows["signal-ring"] = Bool.random(using: &random) ? row : Array(row.dropLast(row.count / 2))
+        bench.restart()
+        bench.raiseFault()
+    }
+
     @Test func aSecondFaultSendsNothingTwice() {
         var bench = Bench([door("m")])
         for second in 0..<400 {

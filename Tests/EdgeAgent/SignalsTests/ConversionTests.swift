@@ -1,3 +1,4 @@
+import Expressions
 import Primitives
 import Signals
 import Telemetry
@@ -82,5 +83,38 @@ struct ConversionTests {
         #expect(bench.signals.figures.first?.marked == 5)
         bench.take(bench.reading(.number(DecimalText(99)), quality: .bad))
         #expect(bench.kept.last?.quality == .bad, "the sensor's own doubt stays")
+    }
+
+    @Test func whoCannotWaitSeesTheSameAsTheRules() throws {
+        var settings = SignalSettings(metric: "t")
+        settings.conversion.scale = Decimal("0.1")
+        settings.conversion.fromUnit = "[degF]"
+        settings.conversion.unit = "Cel"
+        settings.plausibility.high = 60
+        let device = Bench.device("d")
+        let check = SensorCheck(settings: [settings], sensors: [(device, "t")])
+        for (given, quality) in [("320", ReadingQuality.good), ("2120", .bad)] {
+            var bench = Bench([settings])
+            let reading = bench.reading(.number(try #require(DecimalText(given))), "d", "t")
+            bench.take(reading)
+            #expect(check.reading(reading) == bench.kept.last)
+            #expect(check.reading(reading).quality == quality)
+        }
+        let other = Bench([]).reading(.boolean(true), "d", "open")
+        #expect(check.reading(other) == other)
+    }
+
+    @Test func whatIsWorkedOutComesFromNoSensor() throws {
+        var derived = SignalSettings(device: Bench.device("d"), metric: "sum")
+        derived.expression = try SignalExpression(parsing: "a + b")
+        var window = SignalSettings(metric: "t")
+        window.windows = [WindowSettings(name: "hour", length: .seconds(3600), aggregates: [.mean])]
+        let rows: [(SignalSettings, String, String, Bool)] = [
+            (derived, "sum", "d", true), (derived, "sum", "e", false), (derived, "a", "d", false),
+            (window, "t.hour.mean", "d", true), (window, "t", "d", false), (window, "t.hour.max", "d", false),
+        ]
+        for (settings, metric, device, isWorkedOut) in rows {
+            #expect(settings.worksOut(metric, of: Bench.device(device)) == isWorkedOut, "\(metric) of \(device)")
+        }
     }
 }

@@ -42,6 +42,44 @@ struct WindowTests {
         #expect(bench.kept.count == 10, "an empty window says nothing")
     }
 
+    struct Count: Sendable, CustomTestStringConvertible {
+        let testDescription: String
+        let values: [Double]
+        var wrap: Double?
+        let rate: String
+        var isDoubtful = false
+    }
+
+    static let counts: [Count] = [
+        Count(testDescription: "no reset", values: [100, 104, 110], rate: "1"),
+        Count(testDescription: "a reset", values: [100, 104, 2, 6], rate: "1", isDoubtful: true),
+        Count(testDescription: "a wrap", values: [65_530, 65_534, 2, 6], wrap: 65_536, rate: "1.2"),
+        Count(
+            testDescription: "a reset of one that could wrap", values: [20, 24, 2, 6], wrap: 65_536, rate: "1",
+            isDoubtful: true),
+        Count(testDescription: "beyond its own end", values: [70_000, 4], wrap: 65_536, rate: "0.4", isDoubtful: true),
+        Count(testDescription: "below zero", values: [5, -3, -1], rate: "0.2", isDoubtful: true),
+    ]
+
+    /// Ten seconds from the first to the last reading, in one window and in hopping ones, over a restart in the middle.
+    @Test(arguments: counts, [20, 4]) func aCountersRateKnowsWhereItBeganAnew(count: Count, every: Int64) throws {
+        var all = settings(WindowSettings(length: .seconds(20), every: .seconds(every), aggregates: [.rate]))
+        all[0].counter = Counter(wrap: count.wrap)
+        var bench = Bench(all)
+        for (place, value) in count.values.enumerated() {
+            bench.advance(to: 1000 + 10_000 * Int64(place) / Int64(count.values.count - 1))
+            bench.take(number: value)
+            if place == 1 {
+                bench.store(isFinal: true)
+                bench.restart()
+            }
+        }
+        bench.advance(to: 20_000)
+        let result = try #require(bench.kept.last { $0.time.milliseconds == Bench.start + 20_000 })
+        #expect(result.value.description == count.rate)
+        #expect(result.quality == (count.isDoubtful ? .uncertain : .good))
+    }
+
     @Test func aSingleReadingHasNoDeviationAndNoRate() {
         var bench = Bench(settings(WindowSettings(length: .seconds(10), aggregates: Self.allAggregates)))
         bench.take(number: 3)

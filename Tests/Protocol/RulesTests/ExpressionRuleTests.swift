@@ -10,12 +10,13 @@ import Testing
     }
 
     private func rule(
-        _ text: String, device: String? = nil, holdTime: Duration = .zero, inputAgeMax: Duration = .zero
+        _ text: String, clear: String? = nil, device: String? = nil, holdTime: Duration = .zero,
+        inputAgeMax: Duration = .zero
     ) throws -> Rule {
         try Rule(
             name: "r", device: device.map { .one(try #require(DeviceID($0))) } ?? .any, metric: nil,
             condition: .expression(SignalExpression(parsing: text, as: .boolean)), holdTime: holdTime,
-            inputAgeMax: inputAgeMax)
+            clearCondition: clear.map { try SignalExpression(parsing: $0, as: .boolean) }, inputAgeMax: inputAgeMax)
     }
 
     /// `a/m=5` is a value, `a/m` something that is no number; the answer is `device kind`.
@@ -60,6 +61,37 @@ import Testing
                 ("b/temperature=26", ["b breached"]), ("c/temperature=24", []),
                 ("outside/temperature=7", ["b recovered"]), ("outside/temperature=40", ["a recovered"]),
             ])
+    }
+
+    @Test func aConditionOfItsOwnEndsTheFault() throws {
+        try script(
+            rule("temperature > 70 and fan == 0", clear: "temperature < 65 or [door/open] == 1"),
+            [
+                ("a/fan=0", []), ("a/temperature=71", ["a breached"]), ("a/temperature=69", []), ("a/fan=1", []),
+                ("a/temperature=66", []), ("a/temperature=64", ["a recovered"]), ("a/temperature=72", []),
+                ("a/fan=0", ["a breached"]), ("a/temperature", []), ("door/open=0", []),
+                ("door/open=1", ["a recovered"]), ("a/temperature=75", ["a breached"]),
+                ("a/temperature=74", []), ("a/temperature=60", ["a recovered"]),
+            ])
+    }
+
+    /// While both hold it is a fault, so that nothing flutters; and a restart goes on where it was.
+    @Test func whatBeginsItWinsAndARestartKeepsIt() throws {
+        let rule = try rule("m > 70", clear: "m < 80")
+        var evaluator = RuleEvaluator(rules: [rule])
+        #expect(try take("a/m=75", at: 1, &evaluator) == ["a breached"])
+        #expect(try take("a/m=76", at: 2, &evaluator) == [])
+        let bytes = evaluator.snapshot(at: instant(3))
+        evaluator = RuleEvaluator(rules: [rule])
+        var isRestored = evaluator.restore(bytes, at: instant(4))
+        #expect(isRestored)
+        #expect(try take("a/m=70", at: 5, &evaluator) == ["a recovered"])
+        let other = try self.rule("m > 70", clear: "m < 60")
+        evaluator = RuleEvaluator(rules: [other])
+        isRestored = evaluator.restore(bytes, at: instant(4))
+        #expect(isRestored)
+        #expect(
+            !evaluator.isBreached(rule: "r", device: try #require(DeviceID("a"))), "another definition, another state")
     }
 
     @Test func aMissingInputOpensNothingAndEndsNothing() throws {

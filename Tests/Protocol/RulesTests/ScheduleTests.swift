@@ -66,11 +66,12 @@ import Testing
         #expect(throws: RuleTextError.self) { try Schedule(parsing: []) }
     }
 
-    @Test func aZoneIsUTCLocalOrAnOffset() {
+    @Test func aZoneIsUTCLocalAnOffsetOrAName() {
         let rows: [(text: String, zone: Schedule.Zone?)] = [
             ("utc", .offset(minutes: 0)), ("local", .local), ("+01:00", .offset(minutes: 60)),
             ("-03:30", .offset(minutes: -210)), ("+14:00", .offset(minutes: 840)), ("+14:01", nil), ("+1:00", nil),
-            ("+0100", nil), ("+01:60", nil), ("", nil), ("+-1:00", nil),
+            ("+0100", nil), ("+01:60", nil), ("", nil), ("+-1:00", nil), ("Europe/Berlin", .named("Europe/Berlin")),
+            ("../etc", nil), ("Europe/", nil), ("a b", nil), ("/usr", nil),
         ]
         for row in rows {
             #expect(Schedule.Zone(row.text) == row.zone, "\(row.text)")
