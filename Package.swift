@@ -88,6 +88,10 @@ let package = Package(
         room("Compression", "Protocol/Compression", ["CZstd"]),
         room("Expressions", "Protocol/Expressions", ["Primitives"]),
         room("Rules", "Protocol/Rules", ["Primitives", "Telemetry", "Expressions", "ConfigText"]),
+        room("RuleTrial", "Protocol/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
+        room(
+            "RuleSets", "Protocol/RuleSets",
+            ["Primitives", "JSON", "Telemetry", "Rules", "RuleTrial", "ConfigText"]),
         room("TimeZones", "Protocol/TimeZones", []),
 
         // EdgeAgent: the gateway.
@@ -100,16 +104,18 @@ let package = Package(
         room("DriverRuntime", "EdgeAgent/Southbound/DriverRuntime", ["Primitives", "SouthboundAPI", logging]),
         room(
             "LocalMQTT", "EdgeAgent/Southbound/LocalMQTT",
-            ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CMosquitto", logging]),
+            [
+                "Primitives", "JSON", "Telemetry", "MQTTClient", "SouthboundAPI", "DriverRuntime", "CMosquitto",
+                logging,
+            ]),
         room(
             "ModbusDriver", "EdgeAgent/Southbound/Modbus",
             ["Primitives", "JSON", "Telemetry", "SouthboundAPI", "DriverRuntime", "CModbus", logging]),
         room("Signals", "EdgeAgent/Signals", ["Primitives", "Telemetry", "Expressions", "Rules"]),
         room(
             "Pipeline", "EdgeAgent/Pipeline",
-            ["Primitives", "JSON", "Telemetry", "Rules", "Signals", "SouthboundAPI"]),
-        room(
-            "RuleTrial", "EdgeAgent/RuleTrial", ["Primitives", "JSON", "Telemetry", "Rules", "ConfigText"]),
+            ["Primitives", "JSON", "Telemetry", "Rules", "RuleSets", "Signals", "SouthboundAPI"]),
+        room("RuleKeeping", "EdgeAgent/RuleKeeping", ["Primitives", "JSON", "RuleSets"]),
         room(
             "Actuation", "EdgeAgent/Actuation",
             ["Primitives", "JSON", "Telemetry", "Expressions", "SouthboundAPI", "DriverRuntime", logging]),
@@ -125,13 +131,13 @@ let package = Package(
             "Uplink", "EdgeAgent/Uplink",
             [
                 "Primitives", "JSON", "HubContract", "MQTTClient", "Telemetry", "Outbox", "Connectivity",
-                "DriverRuntime", "HubTransport", "Compression", "Timekeeping", "COpenSSL", logging,
+                "DriverRuntime", "HubTransport", "Tunnels", "Compression", "Timekeeping", "COpenSSL", logging,
             ]),
         room(
             "AgentConfig", "EdgeAgent/AgentConfig",
             [
-                "Primitives", "Telemetry", "Expressions", "Rules", "Signals", "Pipeline", "RuleTrial", "Actuation",
-                "SouthboundAPI",
+                "Primitives", "Telemetry", "Expressions", "Rules", "RuleSets", "Signals", "RuleTrial",
+                "Actuation", "SouthboundAPI",
                 "LocalMQTT", "ModbusDriver", "ConfigText",
             ]),
         room(
@@ -142,8 +148,8 @@ let package = Package(
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Rules", "TimeZones", "SouthboundAPI",
                 "DriverRuntime",
-                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "Actuation", "Outbox", "EdgeStore",
-                "Connectivity",
+                "LocalMQTT", "ModbusDriver", "Signals", "Pipeline", "RuleTrial", "RuleSets", "RuleKeeping", "Actuation",
+                "Outbox", "EdgeStore", "Connectivity",
                 "HubTransport", "Uplink", "Timekeeping", "AgentConfig",
                 "SimulatedSensors", "CLinux", logging,
             ]),
@@ -205,10 +211,17 @@ let package = Package(
                 httpClient, nioCore, nioHTTP1, logging,
             ]),
         room(
+            "RuleLibrary", "CloudHub/RuleLibrary",
+            [
+                "Primitives", "JSON", "ConfigText", "Rules", "RuleTrial", "RuleSets", "HubContract", "DeviceAPI",
+                hummingbird, httpTypes, nioCore, crypto,
+            ]),
+        room(
             "SQLiteHubStore", "CloudHub/Stores/SQLite",
             [
                 "Primitives", "JSON", "HubContract", "Telemetry", "Authorities", "Registry", "Sessions", "Devices",
-                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", grdb, sqlite, nioCore, logging,
+                "EventLog", "Faults", "CRM", "BlobStore", "FileUpload", "RuleLibrary", "RuleSets", grdb, sqlite,
+                nioCore, logging,
             ]),
         room(
             "CRM", "CloudHub/CRM",
@@ -239,7 +252,7 @@ let package = Package(
                 "Certificates", "Authorities", "Registry", "EventLog", "Sessions", "Devices", "Ingest", "HubTLS",
                 "Listeners", "Faults", "SQLiteHubStore", "CRM", "S3Store", "BlobStore", "FileUpload", "WebListener",
                 "ServiceDesk",
-                "ServiceAPI",
+                "ServiceAPI", "RuleLibrary", "RuleSets",
                 "DeviceAPI", "Throttles", "Journal", "WebUI", "LiveState", "Gaps", "Trace", "Health", "Control",
                 nioCore,
                 nioPosix,
@@ -298,7 +311,8 @@ let package = Package(
         tests(
             "Agent", "Tests/EdgeAgent/AgentTests",
             [
-                "edge-agent", "JSON", "Timekeeping", "Outbox", "Pipeline", "Rules", "SouthboundAPI", "HubContract",
+                "edge-agent", "JSON", "Timekeeping", "Outbox", "Pipeline", "Rules", "RuleSets", "SouthboundAPI",
+                "HubContract",
                 "Telemetry",
                 "Primitives",
                 "BrokerKit", logging,
@@ -311,14 +325,22 @@ let package = Package(
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(
-            "RuleTrial", "Tests/EdgeAgent/RuleTrialTests",
+            "RuleTrial", "Tests/Protocol/RuleTrialTests",
             ["RuleTrial", "ConfigText", "Rules", "Telemetry", "Primitives"]),
+        tests(
+            "RuleSets", "Tests/Protocol/RuleSetsTests",
+            ["RuleSets", "RuleTrial", "ConfigText", "JSON", "Rules", "Telemetry", "Primitives"]),
+        tests(
+            "RuleLibrary", "Tests/CloudHub/RuleLibraryTests",
+            ["RuleLibrary", "RuleSets", "SQLiteHubStore", "HubTestSupport", "HubContract", "JSON", "Primitives"]),
+        tests(
+            "RuleKeeping", "Tests/EdgeAgent/RuleKeepingTests", ["RuleKeeping", "RuleSets", "Primitives"]),
         tests(
             "Actuation", "Tests/EdgeAgent/ActuationTests",
             ["Actuation", "DriverRuntime", "Expressions", "SouthboundAPI", "Telemetry", "Primitives", logging]),
         tests(
             "Pipeline", "Tests/EdgeAgent/PipelineTests",
-            ["Pipeline", "Signals", "Expressions", "Rules", "SouthboundAPI", "Telemetry", "Primitives"]),
+            ["Pipeline", "Signals", "Expressions", "Rules", "RuleSets", "SouthboundAPI", "Telemetry", "Primitives"]),
         tests(
             "WebUI", "Tests/CloudHub/WebUITests", ["WebUI", "Primitives", hummingbird, hummingbirdTesting]),
         tests("Health", "Tests/CloudHub/HealthTests", ["Health", hummingbird, hummingbirdTesting]),
@@ -328,7 +350,10 @@ let package = Package(
         tests("Control", "Tests/CloudHub/ControlTests", ["Control", "JSON", nioPosix]),
         tests(
             "AgentConfig", "Tests/EdgeAgent/AgentConfigTests",
-            ["AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "Signals"]),
+            [
+                "AgentConfig", "ConfigText", "LocalMQTT", "ModbusDriver", "Pipeline", "Primitives", "Rules", "RuleSets",
+                "Signals",
+            ]),
         tests("Tidy", "Tests/Tidy"),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",

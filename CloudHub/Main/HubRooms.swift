@@ -18,11 +18,14 @@ import Logging
 import NIOCore
 import Primitives
 import Registry
+import RuleLibrary
+import Rules
 import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
 import Sessions
 import Throttles
+import TimeZones
 import WebUI
 
 /// Every room of a running hub, made and connected.
@@ -41,6 +44,7 @@ struct HubRooms: Sendable {
     let door: DeviceAPI.Rooms
     let deviceAPI: DeviceAPI
     let files: HubFiles
+    let ruleLibrary: RuleLibrary
     let health: HubHealth
     let httpClient: HTTPClient
 
@@ -98,6 +102,10 @@ struct HubRooms: Sendable {
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
             files: try await HubFiles.make(settings, stores: stores, group: group),
+            ruleLibrary: RuleLibrary(SQLiteRuleSetStore(stores.database), clock: SystemTime.wall) { zone, time in
+                guard case .named(let name) = zone else { return zone.fixedOffset }
+                return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds)
+            },
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

@@ -13,6 +13,8 @@ import Gaps
 import Glibc
 import Health
 import HubConfig
+import HubContract
+import JSON
 import Hummingbird
 import Ingest
 import Listeners
@@ -22,6 +24,8 @@ import NIOCore
 import NIOPosix
 import Primitives
 import Registry
+import RuleLibrary
+import RuleSets
 import SQLiteHubStore
 import ServiceAPI
 import ServiceDesk
@@ -122,9 +126,16 @@ struct HubServer {
         FileUploadAPI(rooms.files.uploads, devices: rooms.deviceAPI, hostName: settings.hostname)
             .addRoutes(to: router, peer: Self.peer)
         rooms.files.endpoint?.addRoutes(to: router)
+        makeRuleSetAPI().addRoutes(to: router, peer: Self.peer)
         rooms.deviceAPI.addRoutes(to: router, peer: Self.peer)
         rooms.pages.addFallback(to: router, isOverTLS: true)
         return makeWeb(router, at: settings.https, security: security, label: "https")
+    }
+
+    private func makeRuleSetAPI() -> RuleSetAPI {
+        RuleSetAPI(rooms.ruleLibrary, devices: rooms.deviceAPI) { [devices = rooms.devices] id throws(HubError) in
+            RuleSetWish(try await devices.twin(HubIdentity(id)).desired.properties[RuleSetReference.property])
+        }
     }
 
     @Sendable private static func peer(_ context: WebRequestContext) -> DevicePeer {
@@ -205,7 +216,7 @@ struct HubServer {
                 faults: rooms.faults, gaps: rooms.gaps,
                 tracer: Tracer(log: rooms.log, faults: rooms.faults) { await Self.lookUp($0, connector) },
                 pages: rooms.pages, blobs: rooms.files.uploads.target.blobs,
-                rules: settings.ruleTable,
+                rules: settings.ruleTable, ruleLibrary: rooms.ruleLibrary,
                 backup: { [blobs = rooms.files.uploads.target.blobs] target, withFiles in
                     let make = {
                         // It waits for the disk, perhaps for minutes.

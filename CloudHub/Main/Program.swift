@@ -13,6 +13,7 @@ struct CloudHubProgram: AsyncParsableCommand {
             ServeCommand.self, ConnectionStringCommand.self, DeviceCommand.self, ModuleCommand.self,
             CertificateCommand.self,
             MonitorCommand.self, TraceCommand.self, SignInCommand.self, FaultCommand.self, RuleCommand.self,
+            RuleSetCommand.self,
             BackupCommand.self,
             RestoreCommand.self,
         ])

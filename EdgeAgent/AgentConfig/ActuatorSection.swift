@@ -3,6 +3,7 @@ import ConfigText
 import Expressions
 import ModbusDriver
 import Primitives
+import RuleSets
 import Rules
 import Telemetry
 
@@ -73,7 +74,7 @@ enum ActuatorSection {
         actuator.interlockAgeMax = section.duration(
             "interlock_max_age", default: .zero, in: .zero ... .seconds(30 * 86_400))
         actuator.resumesAfterInterlock = section.flag("resume_after_interlock", default: false)
-        if section.has("fail_safe") { actuator.failSafe = ConfigValue.reading("fail_safe", in: section) }
+        if section.has("fail_safe") { actuator.failSafe = ReadingValue.read("fail_safe", in: section) }
         actuator.movesOnStop = section.choice("on_stop", default: true, ["fail-safe": true, "stay": false])
         for text in section.texts("sensors", default: [], countMax: Actuator.sensorsMax) {
             let parts = text.split(separator: "/", maxSplits: 1)

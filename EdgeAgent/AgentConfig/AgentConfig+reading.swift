@@ -2,8 +2,8 @@ public import ConfigText
 import Actuation
 import LocalMQTT
 import ModbusDriver
-import Pipeline
 import Primitives
+import RuleSets
 public import RuleTrial
 public import Rules
 public import Signals
@@ -21,11 +21,11 @@ extension AgentConfig {
         outbox = Self.readOutbox(outboxSection)
         let devices = KnownDevices()
         brokers = root.sections("mqtt", countMax: Self.driversMax).map { BrokerSection.read($0, devices) }
-        Self.checkCommitInterval(outbox, brokers, outboxSection)
         lines = root.sections("modbus", countMax: Self.driversMax).map { LineSection.read($0, devices) }
         // Cases are checked with the rest, and run by nobody but `rule test`.
         var cases: [RuleCase] = []
         rules = RuleSection.read(root, cases: &cases)
+        hubRules = Self.readHubRules(root.section("rules"))
         actuators = ActuatorSection.read(root, lines: lines)
         actuation = Self.readActuation(root.section("actuation"), beside: outbox.path)
         signals = SignalSection.read(root)
@@ -37,6 +37,7 @@ extension AgentConfig {
         if brokers.isEmpty, lines.isEmpty {
             root.problem("there is nothing to read from: add a [[mqtt]] broker or a [[modbus]] line")
         }
+        noteActions(of: root.sections("rule", countMax: EdgeRule.countMax))
         try root.finish()
     }
 
@@ -117,15 +118,6 @@ extension AgentConfig {
         {
             text in ByteCount(text).flatMap { range.contains($0) ? $0 : nil }
         }
-    }
-
-    /// A driver whose delivery waits for its commit does not answer its broker meanwhile.
-    private static func checkCommitInterval(
-        _ outbox: OutboxSettings, _ brokers: [BrokerSettings], _ section: ConfigSection
-    ) {
-        guard let shortest = brokers.map(\.mqtt.keepAlive).min(), outbox.commitInterval > shortest else { return }
-        section.problem(
-            "commit_interval", expected: "expected at most the keep_alive of every [[mqtt]], or the broker hangs up")
     }
 }
 

@@ -1,8 +1,8 @@
 public import Actuation
 public import LocalMQTT
 public import ModbusDriver
-public import Pipeline
 public import Primitives
+public import RuleSets
 public import Signals
 
 /// Everything that the configuration file of `edge-agent` says, checked. Frozen: nothing reads the file again.
@@ -16,6 +16,7 @@ public struct AgentConfig: Sendable {
     /// One driver a line; at most 16.
     public var lines: [ModbusConfig]
     public var rules: [EdgeRule]
+    public var hubRules: HubRules
     /// At most 256.
     public var actuators: [Actuator]
     public var actuation: ActuationSettings
@@ -98,9 +99,10 @@ public struct OutboxSettings: Sendable, Equatable {
     public var path = "/var/lib/edge-agent/outbox.sqlite"
     /// Default 512 MiB. Range 1 MiB … 1 TiB.
     public var quota = ByteCount.mebibytes(512)
-    /// At most one commit in this time, but for faults. Default 0 s: as many as there are deliveries to share them.
-    /// Range 0 s … 10 s, and at most the keep-alive of every broker.
-    public var commitInterval = Duration.zero
+    /// At most one commit in this time, but for faults and for whoever cannot go on before it. Default 900 ms: flash is
+    /// spared, and a reading is less than a second old when it leaves. Range 0 s … 10 s; 0 s is as many as there are
+    /// deliveries to share them.
+    public var commitInterval = Duration.milliseconds(900)
     /// From so many waiting bytes on, a commit does not wait for its interval. Default 64 KiB. Range 1 KiB … 1 MiB.
     public var commitBytes = ByteCount.kibibytes(64)
     /// How long acknowledged readings are kept for a replay. Default 24 h. Range 0 s … 30 d; 0 s keeps none.

@@ -18,6 +18,7 @@ enum BrokerSection {
             ).bytes
         mqtt.readingsPerMessageMax = section.integer(
             "readings_per_message_max", default: mqtt.readingsPerMessageMax, in: 1...4096)
+        mqtt.inflightMax = section.integer("max_inflight", default: mqtt.inflightMax, in: 1...1000)
         mqtt.reconnectMost = section.duration(
             "reconnect_most", default: mqtt.reconnectMost, in: .milliseconds(50) ... .seconds(3600))
         mqtt.reconnectFirst = section.duration(

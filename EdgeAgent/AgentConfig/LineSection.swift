@@ -1,6 +1,7 @@
 import ConfigText
 import ModbusDriver
 import Primitives
+import RuleSets
 import Telemetry
 
 enum LineSection {
@@ -96,7 +97,7 @@ enum LineSection {
         let name = section.requiredText("name", expected: "the command's name, such as \"Reset\"")
         let writes = section.sections("write", countMax: 16).compactMap { write -> ModbusCommand.Write? in
             let register = write.requiredText("register", expected: "the metric of a writable register")
-            let value = ConfigValue.reading("value", in: write)
+            let value = ReadingValue.read("value", in: write)
             guard let register, let value else { return nil }
             return ModbusCommand.Write(register: register, value: value)
         }
@@ -104,7 +105,7 @@ enum LineSection {
     }
 }
 
-/// A value to write, as the file has it: a number, true or false, or a text.
+/// A number for exact arithmetic.
 enum ConfigValue {
     /// A number as it stands in the file, so that 0.1 stays 0.1.
     static func decimal(_ key: String, in section: ConfigSection) -> Decimal? {
@@ -117,21 +118,5 @@ enum ConfigValue {
         }
         section.problem(key, expected: "expected a number, such as 0.1")
         return nil
-    }
-
-    static func reading(_ key: String, in section: ConfigSection) -> ReadingValue? {
-        guard let value = section.take(key) else {
-            section.problem(key, expected: "is missing; expected a number, true, false or a text")
-            return nil
-        }
-        switch value.content {
-        case .integer(let number): return DecimalText(String(number)).map(ReadingValue.number)
-        case .decimal(let number): return DecimalText(number).map(ReadingValue.number)
-        case .flag(let flag): return .boolean(flag)
-        case .text(let text): return .text(text)
-        default:
-            section.problem(key, expected: "expected a number, true, false or a text")
-            return nil
-        }
     }
 }

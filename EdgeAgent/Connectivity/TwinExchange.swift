@@ -39,7 +39,10 @@ public struct TwinExchange: Sendable {
     }
 
     private var state = State.offline
-    private var hasTwin = false
+    /// The twin was not fetched yet, or has changed since it was asked for.
+    private var isStale = true
+    /// There may be something new to tell since the last look.
+    private var hasNews = false
     private var reported: [UInt8]?
     private var nextNumber: UInt64 = 1
 
@@ -48,7 +51,8 @@ public struct TwinExchange: Sendable {
     /// Answers can come: the subscriptions are granted.
     public mutating func linkCameUp(now: MonotonicInstant) {
         state = .idle(until: now)
-        hasTwin = false
+        isStale = true
+        hasNews = false
         reported = nil
     }
 
@@ -56,7 +60,15 @@ public struct TwinExchange: Sendable {
 
     /// There may be something new to tell.
     public mutating func changed(now: MonotonicInstant) {
+        hasNews = true
         if case .idle = state { state = .idle(until: now) }
+    }
+
+    /// The desired properties have changed: the whole twin is fetched again, because what the hub sends with that does
+    /// not tell a change of some properties from a replacement of all.
+    public mutating func desiredChanged(now: MonotonicInstant) {
+        isStale = true
+        changed(now: now)
     }
 
     /// The request to make now.
@@ -65,9 +77,16 @@ public struct TwinExchange: Sendable {
     public mutating func nextRequest(now: MonotonicInstant, report: () -> [UInt8]) -> Request? {
         switch state {
         case .offline: return nil
-        case .idle(let until), .waiting(_, let until): guard now >= until else { return nil }
+        case .idle(let until): guard now >= until else { return nil }
+        case .waiting(let request, let until):
+            guard now >= until else { return nil }
+            if case .get = request { isStale = true }
         }
-        guard hasTwin else { return sent(.get(rid: nextRID()), now) }
+        if isStale {
+            isStale = false
+            return sent(.get(rid: nextRID()), now)
+        }
+        hasNews = false
         let bytes = report()
         guard bytes != reported else {
             state = .idle(until: now + Self.pause)
@@ -79,15 +98,18 @@ public struct TwinExchange: Sendable {
     /// The hub answered the request with this id, 2xx for done.
     public mutating func answered(rid: String, status: Int, now: MonotonicInstant) -> Answer {
         guard case .waiting(let request, _) = state, request.rid == rid else { return .ignore }
-        state = .idle(until: now + Self.pause)
-        guard (200..<300).contains(status) else { return .refused(status: status) }
+        guard (200..<300).contains(status) else {
+            if case .get = request { isStale = true }
+            state = .idle(until: now + Self.pause)
+            return .refused(status: status)
+        }
         switch request {
         case .get:
-            hasTwin = true
             state = .idle(until: now)
             return .twin
         case .report(_, let bytes):
             reported = bytes
+            state = .idle(until: isStale || hasNews ? now : now + Self.pause)
             return .reported
         }
     }

@@ -1,4 +1,5 @@
 public import Primitives
+public import Tunnels
 
 /// Where the hub is and how it is reached; checked before it gets here.
 public struct HubEndpoint: Sendable {
@@ -10,6 +11,8 @@ public struct HubEndpoint: Sendable {
         case webSocket(path: String)
         /// One question for the date of the hub's web server, and no MQTT.
         case date
+        /// One document of a web server, `request` says which, and no MQTT.
+        case document
     }
 
     /// An HTTP proxy that lets CONNECT pass. The hub's name is resolved by it, not by the gateway.
@@ -34,6 +37,8 @@ public struct HubEndpoint: Sendable {
     /// 1 … 65535.
     public var port: Int
     public var inner = Inner.mqtt
+    /// What a `document` is asked for with.
+    public var request: WebRequest?
     public var proxy: Proxy?
     /// PEM file of trusted authorities; `nil` for the system's.
     public var caFile: String?

@@ -71,6 +71,11 @@ extension HubLink {
             framesOut.append(contentsOf: DateQuestion.request(host: endpoint.host, port: endpoint.port))
             asked = now
             phase = .asking(tls)
+        case .document:
+            guard let request = endpoint.request else { preconditionFailure("a document is asked for with a request") }
+            framesOut.append(contentsOf: request.bytes)
+            document = WebDocument(bytesMax: request.bytesMax)
+            phase = .asking(tls)
         }
     }
 

@@ -22,7 +22,7 @@ public final class HubLink {
         case securing(TLSConnection)
         /// The WebSocket's answer is awaited.
         case upgrading(TLSConnection, WebSocketUpgrade)
-        /// The date is awaited; there is no way on.
+        /// The date or a document is awaited; there is no way on.
         case asking(TLSConnection)
         case open(TLSConnection)
     }
@@ -44,6 +44,10 @@ public final class HubLink {
     var random = SystemRandomNumberGenerator()
     /// What the hub's web server said about the time, where one was asked.
     public internal(set) var date: HubDate?
+    /// What came of the document that was asked for.
+    var document: WebDocument?
+    /// Why it did not come.
+    var documentProblem: DocumentFailure?
     var asked = MonotonicInstant(nanoseconds: 0)
     /// CONNACK 0 has come on this connection.
     private(set) var wasAccepted = false
@@ -230,16 +234,20 @@ public final class HubLink {
             do throws(TLSFailure) {
                 piece = try tls.read()
             } catch {
+                if document != nil { return endDocument(error) }
                 throw LinkFailure(problem(of: error))
             }
             guard let piece else { return }
             try take(piece, now: now)
+            // What a server does after its document is of no interest; many just hang up.
+            if documentProblem != nil || document?.body != nil { return }
         }
         mayHaveMore = true
     }
 
     private func take(_ piece: UnsafeRawBufferPointer, now: MonotonicInstant) throws(LinkFailure) {
         if case .mqtt = endpoint.inner { return try decode(piece, now: now) }
+        if case .document = endpoint.inner { return takeDocument(piece) }
         framesIn.append(contentsOf: piece)
         do throws(TunnelError) {
             if case .asking = phase {

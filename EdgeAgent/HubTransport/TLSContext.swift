@@ -97,7 +97,7 @@ final class TLSContext {
         switch endpoint.inner {
         case .mqtt where endpoint.port != 443: return
         case .mqtt: name = "mqtt"
-        case .webSocket, .date: name = "http/1.1"
+        case .webSocket, .date, .document: name = "http/1.1"
         }
         let protocols = [UInt8(name.utf8.count)] + Array(name.utf8)
         SSL_CTX_set_alpn_protos(context, protocols, UInt32(protocols.count))

@@ -92,6 +92,7 @@ private struct Parts {
     private let core: AgentCore
     private let actuation: ActuationShell
     private let uplink: Uplink
+    private let rules: RuleKeeper
     /// Only where something moves.
     private let door: LocalDoor?
     private var pipeline: Pipeline
@@ -145,11 +146,16 @@ private struct Parts {
             : LocalDoor(
                 path: config.actuation.socketPath, gateway: loaded.uplink.gateway, handler: router, logger: logger)
         let health = OutboxHealth { problem in store.note(problem.map { "degraded: \($0)" } ?? "") }
-        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock)
+        let rules = try RuleKeeper(
+            .init(
+                config: config, uplink: loaded.uplink, store: store, drivers: drivers, clock: clock, logger: logger))
+        self.rules = rules
+        let report = GatewayReport(store: store, drivers: drivers, health: health, clock: clock, rules: rules)
         let uplink = try failing { () throws(UplinkError) in
-            try Uplink(loaded.uplink, store: store, handler: router, clock: clock, logger: logger) { desiredVersion in
-                report.patch(desiredVersion: desiredVersion)
-            }
+            try Uplink(
+                loaded.uplink, store: store, handler: router, clock: clock, logger: logger,
+                desired: { rules.desired($0) }
+            ) { desiredVersion in report.patch(desiredVersion: desiredVersion) }
         }
         self.uplink = uplink
         let pace = CommitPace(
@@ -160,7 +166,7 @@ private struct Parts {
             actuate: { router.act($0, logger: logger) },
             stored: { uplink.recordsStored() })
         pipeline = Pipeline(
-            rules: config.rules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
+            rules: rules.firstRules, epoch: store.epoch, zoneOffset: { WallClock.offset(in: $0, at: $1) },
             sha1: { GatewayCrypto.sha1($0) })
         pipeline.signals = Signals(settings: config.signals, stateInterval: config.signalStateInterval)
     }
@@ -173,6 +179,8 @@ private struct Parts {
         guard core.start(pipeline, isServed: { device in drivers.contains { $0.serves(device) } }) else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
+        let (core, uplink) = (core, uplink)
+        try rules.start(swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() })
         try failing { () throws(UplinkError) in try uplink.start() }
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }
@@ -186,6 +194,7 @@ private struct Parts {
         [Step(name: "local socket") { door?.stop() }, Step(name: "actuators") { actuation.stop() }]
             + drivers.map { driver in Step(name: driver.name) { driver.stop() } }
             + [
+                Step(name: "rules") { rules.stop() },
                 Step(name: "core") { core.stop() },
                 Step(name: "uplink") { uplink.stop(grace: Self.drainTime) },
                 // What was acknowledged last goes out again otherwise, which harms nobody.

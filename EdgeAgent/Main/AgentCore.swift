@@ -26,6 +26,7 @@ final class AgentCore: ReadingSink {
 
     private struct Desk {
         var waiting: [Entry] = []
+        var swap: RuleSwap?
         var isHurried = false
         var isStopping = false
         /// From the store's thread.
@@ -41,6 +42,7 @@ final class AgentCore: ReadingSink {
     /// What the core looks at next.
     private struct Input {
         var outcome: StoreWorker.Outcome?
+        var swap: RuleSwap?
         var group: [Entry] = []
         var isHurried = false
         var isStopping = false
@@ -100,17 +102,28 @@ final class AgentCore: ReadingSink {
     func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void) {
         // Interlocks know of it before any rule does.
         arrived(delivery.readings)
-        let isBuggy = PlantedBug.agentAcknowledgesBeforeDurable.isPlanted
-        let ignored: DeliveryEnd = { _ in }
-        let entry = Entry(delivery: delivery, ended: isBuggy ? ignored : ended)
-        let isTaken = desk.withLock { desk in
+        if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { return acceptTooEarly(delivery, ended) }
+        if !leave(Entry(delivery: delivery, ended: ended)) { ended(Self.stopping) }
+    }
+
+    private func leave(_ entry: Entry) -> Bool {
+        desk.withLock { desk in
             guard !desk.isStopping else { return false }
             desk.waiting.append(entry)
             return true
         }
-        if !isTaken { return ended(Self.stopping) }
-        if isBuggy { ended(nil) }
     }
+
+    private func acceptTooEarly(_ delivery: Delivery, _ ended: DeliveryEnd) {
+        let alone = Delivery(
+            driver: delivery.driver, readings: delivery.readings, health: delivery.health, mark: delivery.mark,
+            learned: delivery.learned)
+        ended(leave(Entry(delivery: alone) { _ in }) ? nil : Self.stopping)
+    }
+
+    /// Takes the place of the rules between two deliveries, all or nothing: when the store refuses, the old ones run on.
+    /// Any thread; does not block. A later call takes the place of one that still waits.
+    func replaceRules(_ swap: RuleSwap) { desk.withLock { $0.swap = swap } }
 
     func hurry() { desk.withLock { $0.isHurried = true } }
 
@@ -187,12 +200,14 @@ final class AgentCore: ReadingSink {
         let mayTake = !line.isFull
         func look(_ desk: inout Desk) -> Input? {
             guard
-                desk.outcome != nil || (mayTake && (desk.isHurried || !desk.waiting.isEmpty))
+                desk.outcome != nil || (mayTake && (desk.isHurried || desk.swap != nil || !desk.waiting.isEmpty))
                     || (desk.isStopping && !isStoreBusy)
             else { return nil }
             var input = Input(outcome: desk.outcome, isHurried: desk.isHurried, isStopping: desk.isStopping)
             desk.outcome = nil
             if mayTake {
+                input.swap = desk.swap
+                desk.swap = nil
                 input.group = Array(desk.waiting.prefix(Self.groupMax))
                 desk.waiting.removeFirst(input.group.count)
                 // What still waits is hurried, too.
@@ -208,6 +223,7 @@ final class AgentCore: ReadingSink {
     private func gather(_ input: Input, _ line: inout TurnLine, _ care: OutboxCare) {
         let now = clock.pipelineTime
         // Wide enough for a test to kill the agent in between.
+        if let swap = input.swap { perform(swap, &line, at: now) }
         if !input.group.isEmpty, PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { usleep(200_000) }
         for entry in input.group {
             if let effects = line.add(entry.delivery, ended: entry.ended, at: now) {
@@ -220,6 +236,19 @@ final class AgentCore: ReadingSink {
         guard !input.isStopping, let deadline = line.nextDeadline, care.mayTry(dueAt: deadline) <= now.monotonic
         else { return }
         carryOut(line.run(at: now) { $0.timeReached(at: now, firstSequence: $1) })
+    }
+
+    private func perform(_ swap: RuleSwap, _ line: inout TurnLine, at now: PipelineTime) {
+        let late = line.change(at: now, keeping: swap.kept) {
+            $0.replaceRules(swap.rules, origin: swap.origin, at: now, firstSequence: $1)
+        }
+        carryOut(CoreTurn.Effects(notices: late.notices))
+        // Not before it is durable: else the old rules may have to go on, and for them their faults are open.
+        let actuate = actuate
+        line.whenEnded { error in
+            if error == nil { for actuation in late.actuations { actuate(actuation) } }
+            swap.done(error)
+        }
     }
 
     /// At once, whatever the disk says: doing it again is harmless.

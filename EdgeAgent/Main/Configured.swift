@@ -7,6 +7,7 @@ import HubTransport
 import LocalMQTT
 import Pipeline
 import Primitives
+import RuleSets
 import Uplink
 
 /// The configuration with the files it names read: everything that can be known to be wrong before anything starts.

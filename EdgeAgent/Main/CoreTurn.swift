@@ -34,6 +34,8 @@ struct CoreTurn: Sendable {
     private(set) var reported: [SensorLoss] = []
     private(set) var state: [UInt8]?
     private(set) var signalRows: [String: [UInt8]] = [:]
+    /// What else is kept in the same transaction.
+    var kept: [KeptState] = []
     private(set) var hasFault = false
     /// About what the records take, without encoding them.
     private(set) var bytes = 0

@@ -119,6 +119,8 @@ enum EdgeAgentCommand {
             if let last = seen.status.lastWallTime { Terminal.line("last commit  \(last)") }
             let figures = try OutboxInspection.kept(Signals.figuresKey, path: loaded.config.outbox.path)
             for line in SignalTable.lines(figures) { Terminal.line(line) }
+            let rules = try OutboxInspection.kept(RuleKeeper.Surroundings.reportKey, path: loaded.config.outbox.path)
+            for line in RuleLines.lines(rules, ownCount: loaded.config.rules.count) { Terminal.line(line) }
             for command in seen.commands {
                 Terminal.line("command      \(command.device) \(command.name): \(command.outcome)")
             }

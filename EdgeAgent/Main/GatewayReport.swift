@@ -1,6 +1,7 @@
 import JSON
 import Outbox
 import Primitives
+import RuleSets
 import SouthboundAPI
 import Telemetry
 import Timekeeping
@@ -20,6 +21,7 @@ struct GatewayReport {
     let drivers: [any SouthboundDriver]
     let health: OutboxHealth
     let clock: GatewayClock
+    let rules: RuleKeeper
 
     /// A patch of reported properties. It has nothing that changes by itself, so that an unchanged gateway is told once.
     ///
@@ -40,6 +42,7 @@ struct GatewayReport {
                 "ids": .array(children.prefix(Self.childrenNamedMax).map { .string($0.text) }),
             ],
             "outbox": outbox,
+            RuleSetReference.property: rules.report.json,
             "quarantine": .array(quarantine),
             "commands": .array(commands),
         ]

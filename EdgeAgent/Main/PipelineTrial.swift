@@ -1,5 +1,6 @@
 import Pipeline
 import Primitives
+import RuleSets
 import RuleTrial
 import Rules
 import Signals

@@ -63,6 +63,7 @@ struct StoreWorker: Sendable {
         var kept = marks.map { KeptState(key: Self.markKey($0.key), bytes: $0.value) }
         kept += learned.map { LearnedChildren.state($0.value, of: $0.key) }
         if let state = turn.state { kept.append(KeptState(key: Self.pipelineKey, bytes: state)) }
+        kept += turn.kept
         kept += turn.signalRows.map { KeptState(key: $0.key, bytes: $0.value) }
         guard !turn.records.isEmpty || !kept.isEmpty else { return .nothing }
         do throws(OutboxError) {

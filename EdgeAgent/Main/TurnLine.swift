@@ -77,6 +77,21 @@ struct TurnLine {
         return open?.run(at: now, body) ?? CoreTurn.Effects()
     }
 
+    /// Changes the newest pipeline itself, which is due at once.
+    ///
+    /// - Parameter kept: state that is kept with what follows from the change.
+    mutating func change(
+        at now: PipelineTime, keeping kept: [KeptState],
+        _ body: (inout Pipeline, _ firstSequence: UInt64) -> PipelineOutput
+    ) -> CoreTurn.Effects {
+        let effects = run(at: now, body)
+        open?.keep(kept)
+        return effects
+    }
+
+    /// Told how the open turn ends, in order with its deliveries. Nothing is told when there is none.
+    mutating func whenEnded(_ ended: @escaping DeliveryEnd) { open?.add(ended) }
+
     /// Tells losses with the open turn.
     mutating func report(_ losses: [SensorLoss], gateway: DeviceID?, at now: PipelineTime) {
         begin(at: now)
@@ -173,6 +188,15 @@ struct OpenTurn: Sendable {
         at now: PipelineTime, _ body: (inout Pipeline, _ firstSequence: UInt64) -> PipelineOutput
     ) -> CoreTurn.Effects {
         core.add(body(&trial, core.nextSequence), at: now)
+    }
+
+    mutating func keep(_ kept: [KeptState]) {
+        core.kept += kept
+        isHurried = true
+    }
+
+    mutating func add(_ ended: @escaping DeliveryEnd) {
+        parts.append(Part(driver: "", series: nil, ended: ended))
     }
 
     mutating func report(_ losses: [SensorLoss], gateway: DeviceID?, at now: PipelineTime) {

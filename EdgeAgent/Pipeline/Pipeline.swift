@@ -1,4 +1,5 @@
 public import Primitives
+public import RuleSets
 public import Rules
 public import Signals
 public import SouthboundAPI
@@ -16,11 +17,7 @@ public import Telemetry
 /// comes again finds the rules as they were, and no fault is lost or raised twice.
 public struct Pipeline: Sendable {
     /// The built-in rule about devices that do not answer their driver.
-    public static let noAnswerRule = "no-answer"
-    /// Names that no configured rule may have.
-    public static let reservedRuleNames: Set<String> = [noAnswerRule]
-    /// Rules of one gateway: 1,000.
-    public static let rulesMax = 1000
+    public static let noAnswerRule = EdgeRule.noAnswerName
     /// Faults of devices that do not answer: 512.
     public static let noAnswerFaultsMax = 512
 
@@ -28,7 +25,7 @@ public struct Pipeline: Sendable {
 
     /// What is done with single signals. To be set before `begin`; by default every reading is kept as it is.
     public var signals = Signals(settings: [])
-    private let rules: [EdgeRule]
+    private var rules: [EdgeRule]
     private let epoch: Epoch
     private let sha1: @Sendable ([UInt8]) -> [UInt8]
     private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int
@@ -40,7 +37,7 @@ public struct Pipeline: Sendable {
     private var isOpenChanged = false
 
     /// - Parameters:
-    ///   - rules: unique names, none reserved, at most `rulesMax`.
+    ///   - rules: unique names, none reserved, at most `EdgeRule.countMax`.
     ///   - epoch: of the outbox that keeps the records.
     ///   - zoneOffset: seconds east of Greenwich in a schedule's zone at a time.
     ///   - sha1: gives the 20 bytes of SHA-1.
@@ -49,15 +46,19 @@ public struct Pipeline: Sendable {
         zoneOffset: @escaping @Sendable (Schedule.Zone, WallInstant) -> Int = { zone, _ in zone.fixedOffset ?? 0 },
         sha1: @escaping @Sendable ([UInt8]) -> [UInt8]
     ) {
-        precondition(rules.count <= Self.rulesMax, "a gateway has at most \(Self.rulesMax) rules")
-        precondition(
-            rules.allSatisfy { !Self.reservedRuleNames.contains($0.rule.name) }, "a rule has the name of a built-in one"
-        )
+        Self.check(rules)
         self.rules = rules
         self.epoch = epoch
         self.zoneOffset = zoneOffset
         self.sha1 = sha1
         evaluator = RuleEvaluator(rules: rules.map(\.rule), statesMax: statesMax)
+    }
+
+    private static func check(_ rules: [EdgeRule]) {
+        precondition(rules.count <= EdgeRule.countMax, "a gateway has at most \(EdgeRule.countMax) rules")
+        precondition(
+            rules.allSatisfy { !EdgeRule.reservedNames.contains($0.rule.name) }, "a rule has the name of a built-in one"
+        )
     }
 
     /// When `timeReached` should be called, if nothing comes before; `nil` for not at all. It may be early.
@@ -127,6 +128,43 @@ public struct Pipeline: Sendable {
         return finish(turn)
     }
 
+    /// Other rules from here on. A rule whose definition is the same keeps what it knows, and its open faults stay as
+    /// they are; the actions of those are asked for only when they are others than before. A fault whose rule is gone or
+    /// decides otherwise now is cleared, with what its rule did at the end of a fault; if the new definition is breached
+    /// too, that is a new fault.
+    ///
+    /// - Parameters:
+    ///   - rules: as for `init`.
+    ///   - origin: where they come from, for the messages of cleared faults: "rule set 7".
+    public mutating func replaceRules(
+        _ rules: [EdgeRule], origin: String, at now: PipelineTime, firstSequence: UInt64
+    ) -> PipelineOutput {
+        Self.check(rules)
+        var turn = Turn(now: now, nextSequence: firstSequence)
+        tellTime(now)
+        let before = self.rules
+        self.rules = rules
+        let zoneOffset = zoneOffset
+        evaluator.replaceRules(rules.map(\.rule), at: now.monotonic) { Self.clock(of: $0, now, zoneOffset) }
+        zoneLook = nil
+        tellTime(now)
+        for key in open.sortedKeys where key.rule != Self.noAnswerRule {
+            let old = before.first { $0.rule.name == key.rule }
+            let new = rules.first { $0.rule.name == key.rule }
+            if let new, evaluator.isBreached(rule: key.rule, device: key.device) {
+                guard new.whenRaised != old?.whenRaised else { continue }
+                let value = evaluator.breachingValue(rule: key.rule, device: key.device)
+                act(new.whenRaised, new.rule, key.device, value.flatMap { DecimalText($0)?.text }, &turn)
+            } else {
+                if let old { act(old.whenCleared, old.rule, key.device, nil, &turn) }
+                clearOrphan(
+                    key, "\(key.rule): the rule was \(new == nil ? "removed" : "changed") by \(origin)", &turn)
+            }
+        }
+        isOpenChanged = true
+        return finish(turn)
+    }
+
     /// The agent stops: nothing comes after this.
     public mutating func stop(at now: PipelineTime, firstSequence: UInt64) -> PipelineOutput {
         finish(Turn(now: now, nextSequence: firstSequence), isFinal: true)
@@ -144,10 +182,16 @@ public struct Pipeline: Sendable {
             let past = (now.wall.milliseconds % quarter + quarter) % quarter
             zoneLook = now.monotonic + .milliseconds(quarter - past)
         }
-        evaluator.clockIs(
-            RuleClock(
-                wallOffset: now.wall.milliseconds - now.monotonic.nanoseconds / 1_000_000,
-                zoneOffsets: evaluator.zones.map { zoneOffset($0, now.wall) }), at: now.monotonic)
+        evaluator.clockIs(Self.clock(of: evaluator.zones, now, zoneOffset), at: now.monotonic)
+    }
+
+    private static func clock(
+        of zones: [Schedule.Zone], _ now: PipelineTime, _ zoneOffset: (Schedule.Zone, WallInstant) -> Int
+    ) -> RuleClock? {
+        guard now.clock != .unset else { return nil }
+        return RuleClock(
+            wallOffset: now.wall.milliseconds - now.monotonic.nanoseconds / 1_000_000,
+            zoneOffsets: zones.map { zoneOffset($0, now.wall) })
     }
 
     // MARK: - One turn

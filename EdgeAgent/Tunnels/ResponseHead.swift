@@ -46,6 +46,9 @@ public struct ResponseHead: Sendable, Equatable {
     /// The value of the first field of this name, in small letters.
     public func value(_ name: String) -> String? { fields.first { $0.name == name }?.value }
 
+    /// The values of all fields of this name, in small letters, in their order.
+    public func values(_ name: String) -> [String] { fields.filter { $0.name == name }.map(\.value) }
+
     private static func endOfHead(_ bytes: UnsafeRawBufferPointer) -> Int? {
         guard bytes.count >= 4 else { return nil }
         for index in 0...(bytes.count - 4)

@@ -18,4 +18,12 @@ public enum GatewayCrypto {
         precondition(done != nil, "libcrypto has no SHA-1")
         return digest
     }
+
+    /// SHA-256. 32 bytes.
+    public static func sha256(_ bytes: [UInt8]) -> [UInt8] {
+        var digest = [UInt8](repeating: 0, count: 32)
+        let done = SHA256(bytes, bytes.count, &digest)
+        precondition(done != nil, "libcrypto has no SHA-256")
+        return digest
+    }
 }

@@ -1,5 +1,6 @@
 public import Connectivity
 internal import DriverRuntime
+public import JSON
 public import Logging
 public import Outbox
 internal import Primitives
@@ -12,6 +13,7 @@ public final class Uplink: Sendable {
     private let store: any OutboxStore
     private let handler: any CommandHandler
     private let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
+    private let desired: @Sendable (JSONValue) -> Void
     private let clock: GatewayClock
     /// Knows where this run begins: nothing is read before the uplink is made.
     private let restamper: Restamper
@@ -24,10 +26,12 @@ public final class Uplink: Sendable {
     ///   - report: what the gateway tells about itself in the reported properties of its twin, as a JSON object of at
     ///     most 32 KiB: a patch. Told again when it says something else than before. `desiredVersion` is the last version
     ///     of the desired properties that was seen. Called on the uplink's thread.
+    ///   - desired: told all desired properties of the gateway's twin, with every connection and after every change, on
+    ///     the uplink's thread.
     /// - Throws: `.systemRefused` when the process has no descriptor left.
     public init(
         _ settings: UplinkSettings, store: any OutboxStore, handler: any CommandHandler, clock: GatewayClock,
-        logger: Logger,
+        logger: Logger, desired: @escaping @Sendable (JSONValue) -> Void = { _ in },
         report: @escaping @Sendable (_ desiredVersion: Int64?) -> [UInt8]
     ) throws(UplinkError) {
         // A store that cannot be read now has nothing of this run either.
@@ -39,6 +43,7 @@ public final class Uplink: Sendable {
         self.store = store
         self.handler = handler
         self.report = report
+        self.desired = desired
         self.clock = clock
         self.logger = logger
         self.mailbox = mailbox
@@ -51,7 +56,7 @@ public final class Uplink: Sendable {
         let (settings, mailbox) = (settings, mailbox)
         let surroundings = UplinkLoop.Surroundings(
             store: store, handler: handler, clock: clock, restamper: restamper,
-            report: report, logger: logger, mailbox: mailbox)
+            report: report, desired: desired, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
             UplinkLoop(settings, surroundings).run()
             mailbox.ended()
@@ -62,6 +67,9 @@ public final class Uplink: Sendable {
 
     /// Something was appended to the outbox. Any thread; does not block.
     public func recordsStored() { mailbox.post { $0.hasNewRecords = true } }
+
+    /// The gateway's report may say something else now. Any thread; does not block.
+    public func reportChanged() { mailbox.post { $0.hasNews = true } }
 
     /// What the link does now; for status pages and `status`.
     public var state: LinkState { mailbox.linkState }
@@ -110,6 +118,7 @@ public enum UplinkError: Error, Equatable, CustomStringConvertible {
 final class UplinkMailbox: Sendable {
     struct Mail: Sendable {
         var hasNewRecords = false
+        var hasNews = false
         var answers: [Answer] = []
         var stopBy: MonotonicInstant?
     }

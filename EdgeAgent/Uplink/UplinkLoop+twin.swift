@@ -25,15 +25,17 @@ extension UplinkLoop {
         case .refused(let status):
             logger.warning("the hub refused a request about this gateway's twin", metadata: ["status": "\(status)"])
         case .twin:
-            let version = (try? JSONValue(parsing: payload))?["desired"]?["$version"]?.int64Value
+            let wanted = (try? JSONValue(parsing: payload))?["desired"]
+            let version = wanted?["$version"]?.int64Value
             logger.debug("the twin arrived", metadata: ["desiredVersion": "\(version.map(String.init) ?? "none")"])
             desiredVersion = version
+            if let wanted { desired(wanted) }
         }
     }
 
-    /// Seen, and told so.
+    /// Seen, and told so once the whole twin has come.
     func desiredChanged(_ version: Int64) {
         desiredVersion = version
-        twin.changed(now: SystemTime.monotonic)
+        twin.desiredChanged(now: SystemTime.monotonic)
     }
 }

@@ -3,6 +3,7 @@ internal import Connectivity
 internal import DriverRuntime
 internal import HubContract
 internal import HubTransport
+internal import JSON
 internal import Logging
 internal import MQTTClient
 internal import Outbox
@@ -22,6 +23,7 @@ final class UplinkLoop {
         /// As the run begins.
         let restamper: Restamper
         let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
+        let desired: @Sendable (JSONValue) -> Void
         let logger: Logger
         let mailbox: UplinkMailbox
     }
@@ -31,6 +33,7 @@ final class UplinkLoop {
     let handler: any CommandHandler
     let clock: GatewayClock
     let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
+    let desired: @Sendable (JSONValue) -> Void
     let logger: Logger
     let mailbox: UplinkMailbox
     let identity: HubIdentity
@@ -61,6 +64,7 @@ final class UplinkLoop {
         handler = surroundings.handler
         clock = surroundings.clock
         report = surroundings.report
+        desired = surroundings.desired
         logger = surroundings.logger
         mailbox = surroundings.mailbox
         identity = HubIdentity(settings.gateway)
@@ -139,6 +143,7 @@ final class UplinkLoop {
         let mail = mailbox.take()
         stopBy = mail.stopBy
         if mail.hasNewRecords { drain.recordsStored() }
+        if mail.hasNews { twin.changed(now: SystemTime.monotonic) }
         for answer in mail.answers { answered(answer) }
     }
 
@@ -203,19 +208,11 @@ final class UplinkLoop {
         let name = ConnectUserName(host: settings.accountHost, identity: identity, clientType: "fieldline-edge-agent")
         let seconds = UInt16(clamping: max(1, settings.keepAlive.components.seconds))
         let login = ClientLogin(
-            clientID: settings.gateway.text, userName: name.text, password: password(), keepAliveSeconds: seconds)
+            clientID: settings.gateway.text, userName: name.text,
+            password: settings.token(present: clock.certificateTime().unixSeconds),
+            keepAliveSeconds: seconds)
         guard let login else { throw LinkFailure(.credentialsUnusable(detail: "a name is too long for MQTT")) }
         return login
-    }
-
-    /// A token; `nil` with a certificate.
-    private func password() -> Secret? {
-        guard case .sharedAccessKey(let key) = settings.credentials else { return nil }
-        let token = SASToken.build(
-            resource: SASToken.resource(host: settings.accountHost, path: identity.resourcePath), key: key.bytes,
-            expiry: clock.certificateTime().unixSeconds + settings.tokenLifetime.components.seconds
-        ) { GatewayCrypto.hmacSHA256(key: $0, message: $1) }
-        return Secret(token.utf8)
     }
 
     // MARK: From the hub
@@ -232,6 +229,7 @@ final class UplinkLoop {
                 noteSubscriptions(granted)
                 twin.linkCameUp(now: SystemTime.monotonic)
             case .message(let message): received(message)
+            case .overLargeMessage: break
             }
         }
         if !acknowledged.isEmpty { forget(acknowledged) }

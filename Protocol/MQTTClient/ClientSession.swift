@@ -35,6 +35,9 @@ public struct ClientSession: Sendable {
     private var inflight: Set<UInt16> = []
     private var subscriptions: [UInt16: Int] = [:]
     private var owed: [Owed] = []
+    private var owedIDs: Set<UInt16> = []
+    /// Bytes of an over-large payload that are still to come.
+    private var passingOver = 0
     private var lastID: UInt16 = 0
     private var lastSent = MonotonicInstant(nanoseconds: 0)
     private var lastHeard = MonotonicInstant(nanoseconds: 0)
@@ -70,12 +73,14 @@ public struct ClientSession: Sendable {
         input.append(contentsOf: bytes)
         var events: [ClientEvent] = []
         do throws(ClientError) {
-            let bytesMax = limits.packetBytesMax
+            let limits = limits
+            passOver()
             while let (packet, count) = try input.withBytes({ (bytes) throws(ClientError) in
-                try ReceivedPacket.read(bytes, bytesMax: bytesMax)
+                try ReceivedPacket.read(bytes, limits)
             }) {
                 input.removeFirst(count)
                 if let event = try handle(packet) { events.append(event) }
+                passOver()
             }
         } catch {
             state = .ended
@@ -84,19 +89,33 @@ public struct ClientSession: Sendable {
         return events
     }
 
+    private mutating func passOver() {
+        guard passingOver > 0 else { return }
+        let count = min(passingOver, input.count)
+        input.removeFirst(count)
+        passingOver -= count
+    }
+
     /// Publishes at QoS 1. `nil` when there is no place left (see `canPublish`), or the topic is empty or over 65 535
     /// bytes.
-    public mutating func publish(_ topic: String, _ payload: [UInt8], now: MonotonicInstant) -> PublishID? {
+    public mutating func publish(
+        _ topic: String, _ payload: [UInt8], isRetained: Bool = false, now: MonotonicInstant
+    ) -> PublishID? {
         guard canPublish, (1...65_535).contains(topic.utf8.count) else { return nil }
         let id = freeID()
         inflight.insert(id)
-        output.appendPublish(topic, payload, id: id)
+        output.appendPublish(topic, payload, id: id, isRetained: isRetained)
         lastSent = now
         return PublishID(value: id)
     }
 
     /// Asks for QoS 1 on every filter; `.subscribed` answers.
     public mutating func subscribe(_ filters: [String], now: MonotonicInstant) {
+        subscribe(filters.map { ClientFilter($0) }, now: now)
+    }
+
+    /// `.subscribed` answers.
+    public mutating func subscribe(_ filters: [ClientFilter], now: MonotonicInstant) {
         precondition(state == .active && !filters.isEmpty, "filters are asked for on a connection that stands")
         let id = freeID()
         subscriptions[id] = filters.count
@@ -108,10 +127,18 @@ public struct ClientSession: Sendable {
     public mutating func acknowledge(_ ticket: ClientMessage.Ticket, now: MonotonicInstant) {
         guard state == .active, let index = owed.firstIndex(where: { $0.ticket == ticket }) else { return }
         owed[index].isDealtWith = true
-        let ready = owed.prefix { $0.isDealtWith }
-        for entry in ready { output.appendPubAck(entry.ticket.id) }
-        if !ready.isEmpty { lastSent = now }
-        owed.removeFirst(ready.count)
+        acknowledgeOldest(owed.prefix { $0.isDealtWith }.count, now: now)
+    }
+
+    /// So many of the messages that are not acknowledged yet are dealt with, the ones that came first.
+    public mutating func acknowledgeOldest(_ count: Int, now: MonotonicInstant) {
+        guard state == .active, count > 0 else { return }
+        for entry in owed.prefix(count) {
+            output.appendPubAck(entry.ticket.id)
+            owedIDs.remove(entry.ticket.id)
+        }
+        owed.removeFirst(min(count, owed.count))
+        lastSent = now
     }
 
     /// Queues DISCONNECT, after which nothing is sent any more.
@@ -148,19 +175,14 @@ public struct ClientSession: Sendable {
     private mutating func handle(_ packet: ReceivedPacket) throws(ClientError) -> ClientEvent? {
         pingSent = nil
         switch (state, packet) {
-        case (.awaitingAnswer, .connAck(_, code: 0)):
+        case (.awaitingAnswer, .connAck(let isSessionPresent, code: 0)):
             state = .active
-            return .accepted
+            return .accepted(isSessionPresent: isSessionPresent)
         case (.awaitingAnswer, .connAck(_, let code)): throw .refused(code: code)
-        case (.active, .publish(let message)):
-            guard let ticket = message.ticket else { return .message(message) }
-            // Sent once more although its acknowledgement is still to come: one delivery is enough.
-            if owed.contains(where: { $0.ticket == ticket }) { return nil }
-            guard owed.count < limits.unacknowledgedCountMax else {
-                throw .tooManyUnacknowledged(countMax: limits.unacknowledgedCountMax)
-            }
-            owed.append(Owed(ticket: ticket))
-            return .message(message)
+        case (.active, .publish(let message)): return try owes(message) ? .message(message) : nil
+        case (.active, .publishHead(let message, let payloadBytes)):
+            passingOver = payloadBytes
+            return try owes(message) ? .overLargeMessage(message, payloadBytes: payloadBytes) : nil
         case (.active, .pubAck(let id)):
             return inflight.remove(id).map { .acknowledged(PublishID(value: $0)) }
         case (.active, .subAck(let id, let codes)):
@@ -172,6 +194,18 @@ public struct ClientSession: Sendable {
         case (.idle, _), (.awaitingAnswer, _), (.active, .connAck), (.ended, _):
             throw .malformed("a packet out of turn")
         }
+    }
+
+    /// Whether it is news: one that is sent once more although its acknowledgement is still to come is delivered once.
+    private mutating func owes(_ message: ClientMessage) throws(ClientError) -> Bool {
+        guard let ticket = message.ticket else { return true }
+        guard !owedIDs.contains(ticket.id) else { return false }
+        guard owed.count < limits.unacknowledgedCountMax else {
+            throw .tooManyUnacknowledged(countMax: limits.unacknowledgedCountMax)
+        }
+        owed.append(Owed(ticket: ticket))
+        owedIDs.insert(ticket.id)
+        return true
     }
 
     private mutating func freeID() -> UInt16 {

@@ -2,18 +2,18 @@ internal import Primitives
 
 /// The packets that a client sends, as bytes. Source: MQTT 3.1.1 section 3.
 extension ByteQueue {
-    /// Section 3.1. Clean session is off: the hub keeps what it has for us while we are away.
+    /// Section 3.1. Clean session is off: the server keeps what it has for us while we are away.
     mutating func appendConnect(_ login: ClientLogin) {
         let password = login.password?.bytes
-        let bodyBytes =
-            10 + 2 + login.clientID.utf8.count + 2 + login.userName.utf8.count + (password.map { 2 + $0.count } ?? 0)
-        appendHeader(0x10, bodyBytes: bodyBytes)
+        let userBytes = login.userName.map { 2 + $0.utf8.count } ?? 0
+        appendHeader(
+            0x10, bodyBytes: 10 + 2 + login.clientID.utf8.count + userBytes + (password.map { 2 + $0.count } ?? 0))
         appendText("MQTT")
         append(4)
-        append(password == nil ? 0x80 : 0xC0)
+        append((login.userName == nil ? 0 : 0x80) | (password == nil ? 0 : 0x40))
         appendInteger(login.keepAliveSeconds)
         appendText(login.clientID)
-        appendText(login.userName)
+        if let userName = login.userName { appendText(userName) }
         if let password {
             appendInteger(UInt16(password.count))
             append(contentsOf: password)
@@ -21,8 +21,8 @@ extension ByteQueue {
     }
 
     /// Section 3.3, at QoS 1.
-    mutating func appendPublish(_ topic: String, _ payload: [UInt8], id: UInt16) {
-        appendHeader(0x32, bodyBytes: 2 + topic.utf8.count + 2 + payload.count)
+    mutating func appendPublish(_ topic: String, _ payload: [UInt8], id: UInt16, isRetained: Bool) {
+        appendHeader(isRetained ? 0x33 : 0x32, bodyBytes: 2 + topic.utf8.count + 2 + payload.count)
         appendText(topic)
         appendInteger(id)
         append(contentsOf: payload)
@@ -34,13 +34,13 @@ extension ByteQueue {
         appendInteger(id)
     }
 
-    /// Section 3.8, at QoS 1.
-    mutating func appendSubscribe(_ filters: [String], id: UInt16) {
-        appendHeader(0x82, bodyBytes: filters.reduce(2) { $0 + 2 + $1.utf8.count + 1 })
+    /// Section 3.8.
+    mutating func appendSubscribe(_ filters: [ClientFilter], id: UInt16) {
+        appendHeader(0x82, bodyBytes: filters.reduce(2) { $0 + 2 + $1.text.utf8.count + 1 })
         appendInteger(id)
         for filter in filters {
-            appendText(filter)
-            append(1)
+            appendText(filter.text)
+            append(filter.qualityOfService)
         }
     }
 

@@ -2,6 +2,8 @@
 enum ReceivedPacket: Equatable {
     case connAck(isSessionPresent: Bool, code: UInt8)
     case publish(ClientMessage)
+    /// The beginning of a PUBLISH that is over the limit; so many bytes of payload follow, which nobody reads.
+    case publishHead(ClientMessage, payloadBytes: Int)
     case pubAck(UInt16)
     case subAck(id: UInt16, codes: [UInt8])
     case pingResp
@@ -11,10 +13,12 @@ enum ReceivedPacket: Equatable {
     /// - Returns: the packet and its length; `nil` while it has not arrived completely.
     /// - Throws: `.malformed`, also for a packet over `bytesMax` before its body has arrived.
     static func read(
-        _ bytes: UnsafeRawBufferPointer, bytesMax: Int
+        _ bytes: UnsafeRawBufferPointer, _ limits: ClientLimits
     ) throws(ClientError) -> (packet: ReceivedPacket, byteCount: Int)? {
         guard let header = try Header(bytes) else { return nil }
+        let bytesMax = limits.packetBytesMax
         guard header.packetBytes <= bytesMax else {
+            if limits.passesOverLargeMessages, header.firstByte >> 4 == 3 { return try head(header, bytes) }
             throw .malformed("a packet of \(header.packetBytes) bytes, more than the \(bytesMax) that are taken")
         }
         guard bytes.count >= header.packetBytes else { return nil }
@@ -45,13 +49,28 @@ enum ReceivedPacket: Equatable {
         }
     }
 
+    /// Topic and packet identifier, as soon as they have arrived.
+    private static func head(
+        _ header: Header, _ bytes: UnsafeRawBufferPointer
+    ) throws(ClientError) -> (packet: ReceivedPacket, byteCount: Int)? {
+        let start = header.headerBytes
+        guard bytes.count >= start + 2 else { return nil }
+        let idBytes = header.firstByte & 0b110 == 0 ? 0 : 2
+        let headBytes = start + 2 + (Int(bytes[start]) << 8 | Int(bytes[start + 1])) + idBytes
+        guard headBytes <= header.packetBytes else { throw .malformed("a packet that ends before its last field") }
+        guard bytes.count >= headBytes else { return nil }
+        var body = Body(UnsafeRawBufferPointer(rebasing: bytes[start..<headBytes]))
+        let message = try message(flags: header.firstByte & 0x0F, &body)
+        return (.publishHead(message, payloadBytes: header.packetBytes - headBytes), headBytes)
+    }
+
     private static func message(flags: UInt8, _ body: inout Body) throws(ClientError) -> ClientMessage {
         let qos = flags >> 1 & 0b11
         guard qos <= 1 else { throw .malformed("a PUBLISH of QoS \(qos), which was not subscribed to") }
         guard qos == 1 || flags & 0b1000 == 0 else { throw .malformed("a PUBLISH of QoS 0 marked as a repetition") }
         let topic = try body.topic()
         let ticket = qos == 1 ? ClientMessage.Ticket(id: try body.packetID()) : nil
-        return ClientMessage(topic: topic, payload: body.rest(), ticket: ticket)
+        return ClientMessage(topic: topic, payload: body.rest(), ticket: ticket, isRetained: flags & 1 == 1)
     }
 }
 

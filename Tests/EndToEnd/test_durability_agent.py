@@ -122,6 +122,8 @@ def test_fdatasync_of_the_outbox_returns_before_the_local_acknowledgement_goes_o
     for program in (site.agent, site.hub):
         assert program.stop() == 0
         stage.forget(program)
+    # A commit for each reading, so that each can be followed.
+    site.config.write_text(site.config.read_text().replace("[outbox]\n", '[outbox]\ncommit_interval = "0s"\n'))
     trace = tmp_path / "trace"
     agent = stage.start(
         "agent-traced",

@@ -16,14 +16,14 @@ if [ "${1:-}" = canary ]; then
     shift
 fi
 cd "$(dirname "$0")/../.."
-[ $# -gt 0 ] || set -- MQTT MQTTClient WebSocket Contract Documents Config
+[ $# -gt 0 ] || set -- MQTT MQTTClient WebSocket Contract Documents Config Signals
 build=.build-fuzz
 share=$((seconds / $#))
 [ "$share" -gt 0 ] || share=1
 
 # The modules, with coverage counters and sanitizer (one flag: of two, the compiler heeds the first); only those the
 # harnesses need, so no program is linked.
-for room in MQTTSession WebSocketCodec Tunnels MQTTClient HubContract Rules; do
+for room in MQTTSession WebSocketCodec Tunnels MQTTClient HubContract Rules TimeZones Signals; do
     swift build -c release --scratch-path "$build" -Xswiftc -sanitize=fuzzer,address --target "$room"
 done
 

@@ -110,6 +110,24 @@ def configurations():
     return found
 
 
+def signals():
+    steps = bytes(value for number in range(200) for value in (number * 7 % 64, number * 37 % 254))
+    found = {f"readings-{kind}": bytes([kind, 8, 20, 60]) + steps for kind in (0, 1, 2, 130)}
+    found["restarts"] = bytes([0, 16, 5, 200]) + steps[:90] + b"\x05\xfe" + steps[:90] + b"\x05\xff" + steps[:90]
+    for number, text in enumerate((
+            "temperature > 70 and [door-1/open] == 0", "-(a + [b/c] * 2) / if(known(d), 1, 0)",
+            "clamp(a, 0, 1) + default(b, 3) - min(a, b, c) % 2", "not (a or b) and round(a) != 1e3")):
+        found[f"expression-{number}"] = b"e" + text.encode()
+    for name in ("Europe/Berlin", "Australia/Lord_Howe", "Africa/Casablanca", "Asia/Tehran", "America/Godthab", "UTC"):
+        file = pathlib.Path("/usr/share/zoneinfo") / name
+        if file.is_file():
+            found["zone-" + name.replace("/", "-")] = b"z" + file.read_bytes()[:4000]
+    found["zone-footer"] = b"z" + b"TZif2" + bytes(36) + b"\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0" + b"TZif2" + bytes(
+        35) + b"\0\0\0\0\1\0\0\0\4" + bytes(6) + b"UTC\0\nCET-1CEST,M3.5.0,M10.5.0/3\n"
+    found["rows"] = b"r" + bytes(range(1, 120))
+    return found
+
+
 def main(folder):
     vectors = wire_vectors()
     sets = {
@@ -119,6 +137,7 @@ def main(folder):
         "Contract": contract(),
         "Documents": documents(),
         "Config": configurations(),
+        "Signals": signals(),
     }
     for name, seeds in sets.items():
         target = folder / name

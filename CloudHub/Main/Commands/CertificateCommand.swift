@@ -114,7 +114,7 @@ struct CertificateCommand: AsyncParsableCommand {
 }
 
 /// A file that the caller names.
-private enum GivenBytes {
+enum GivenBytes {
     /// As the hub takes them.
     static let bytesMax = 5 << 20
 

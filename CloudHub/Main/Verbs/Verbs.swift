@@ -11,6 +11,7 @@ import Journal
 import LiveState
 import Primitives
 import Registry
+import RuleLibrary
 import SQLiteHubStore
 import Trace
 import WebUI
@@ -39,6 +40,8 @@ struct Verbs: Sendable {
         /// `nil` with a store elsewhere.
         let blobs: Blobs?
         let rules: JSONValue
+        /// Sets for gateways.
+        let ruleLibrary: RuleLibrary
         /// Target, and whether with uploaded files.
         let backup: @Sendable (String, Bool) async throws -> Void
         /// Where uploaded files are when they are not in the data directory: "the bucket uploads". Empty when they are.
@@ -79,6 +82,11 @@ struct Verbs: Sendable {
             case "fault.retry": return .done(try await retryDeadLetters(request))
             case "device.gaps": return .done(try listGaps(request))
             case "trace": return .done(try await traceRecord(request))
+            case "ruleset.publish": return .done(try await publishRuleSet(request))
+            case "ruleset.list": return .done(try await listRuleSets(request))
+            case "ruleset.show": return .done(try await showRuleSet(request))
+            case "ruleset.assign": return .done(try await assignRuleSet(request))
+            case "ruleset.withdraw": return .done(try await withdrawRuleSet(request))
             case "rule.list": return .done(try hub(request).rules)
             case "backup": return .done(try await backup(request))
             default: throw ControlError("this hub has no verb '\(request.verb)'", .wrongCall)

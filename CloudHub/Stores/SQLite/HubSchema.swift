@@ -15,5 +15,6 @@ public enum HubSchema {
         SQLiteUploadStore.migration,
         SQLiteFaultStore.deviceMigration,
         SQLiteBlobIndex.bucketMigration,
+        ruleSetMigration,
     ]
 }

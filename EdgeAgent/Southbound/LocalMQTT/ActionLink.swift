@@ -7,9 +7,7 @@ import SouthboundAPI
 
 /// The way out for local actions: a connection of its own on a thread of its own.
 ///
-/// The thread that reads waits for the disk with every delivery, and libmosquitto sends what is queued in order, so an
-/// action on that connection could not leave before the acknowledgement of the message that caused it. Confined to its
-/// thread.
+/// What the other connection reads, and what it still has to write, holds up no action. Confined to its thread.
 final class ActionLink {
     private static let tickInterval = Duration.seconds(1)
     /// For what still waits when the driver stops.
@@ -185,8 +183,7 @@ final class ActionLink {
     private static let callbacks = MosquittoHandle.Callbacks(
         connected: { _, context, code, _ in ActionLink.of(context)?.connectCode = code },
         received: { _, _, _ in },
-        confirmed: { _, context, messageID in ActionLink.of(context)?.unconfirmed[messageID] = nil },
-        subscribed: { _, _, _, _, _ in })
+        confirmed: { _, context, messageID in ActionLink.of(context)?.unconfirmed[messageID] = nil })
 
     private static func of(_ context: UnsafeMutableRawPointer?) -> ActionLink? {
         context.map { Unmanaged<ActionLink>.fromOpaque($0).takeUnretainedValue() }

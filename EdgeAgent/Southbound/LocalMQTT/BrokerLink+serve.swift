@@ -1,143 +1,143 @@
-import CMosquitto
+import DriverRuntime
 import Glibc
 import Logging
+import MQTTClient
 import Primitives
 import SouthboundAPI
 import Telemetry
 
 extension BrokerLink {
-    private static let tickInterval = Duration.seconds(1)
-
-    /// Reads, delivers, then writes, in that order and no other: `write` is what sends the acknowledgements of all that
-    /// was read. Returns when the driver is stopped.
-    func serve(_ handle: borrowing MosquittoHandle) throws(Ending) {
-        var nextTick = clock.monotonic() + Self.tickInterval
+    /// Returns when the driver is stopped.
+    func serve(_ connection: BrokerConnection) throws(Ending) {
         while !mailbox.isStopping {
             let now = clock.monotonic()
             expireCommands(now: now)
-            if now >= nextTick {
-                try check(handle.tick(), doing: "keep the connection alive")
-                nextTick = now + Self.tickInterval
+            try acknowledge(connection)
+            do throws(ClientError) {
+                try connection.session.timerFired(now: now)
+            } catch {
+                throw ending(error)
             }
-            try flush(handle)
-            let wanted = Int16(POLLIN) | (handle.wantsWrite ? Int16(POLLOUT) : 0)
-            let deadline = [nextTick, mailbox.nextDeadline, desk.nextDeadline].compactMap { $0 }.min() ?? nextTick
-            let events = wait(handle, for: wanted, until: deadline)
-            if events & ~Int16(POLLOUT) != 0 {
-                let ending = readAvailable(handle)
-                try deliver()
-                if let ending {
-                    // What is kept is acknowledged if the socket still takes it; else the broker's repeats are known.
-                    try? flush(handle)
-                    throw ending
-                }
-            }
+            try flush(connection)
+            takeEvents()
+            let mayRead = events.isEmpty && flights.hasRoom
+            let wanted = (mayRead ? Int16(POLLIN) : 0) | (connection.wantsWrite ? Int16(POLLOUT) : 0)
+            let limit = now + .seconds(3600)
+            let deadline =
+                [connection.session.deadline, mailbox.nextDeadline, desk.nextDeadline, limit]
+                .compactMap { $0 }.min() ?? limit
+            guard wait(connection, for: wanted, until: deadline) & ~Int16(POLLOUT) != 0 else { continue }
+            // Without being asked for, only its end is told.
+            guard mayRead else { throw ending(.lost(BrokerConnection.Lost(code: 0))) }
+            events = try read(connection)[...]
         }
     }
 
-    /// Reads until nothing is there or a delivery is full; gives the reason when the connection has ended.
-    private func readAvailable(_ handle: borrowing MosquittoHandle) -> Ending? {
+    /// - Throws: when something was refused: it and all behind it must come again.
+    private func acknowledge(_ connection: BrokerConnection) throws(Ending) {
+        guard let error = settle(connection) else { return }
+        throw Ending(
+            reason: "the readings cannot be kept: \(error)",
+            advice: "the broker keeps them and repeats them when there is room again", isStoreRefusal: true)
+    }
+
+    /// What is on its way to the disk is waited for, and acknowledged, before the connection is left.
+    func end(_ connection: BrokerConnection) throws(Ending) {
+        let deadline = clock.monotonic() + Self.endTime
+        if !flights.isEmpty { sink.hurry() }
+        while true {
+            try acknowledge(connection)
+            try flush(connection)
+            if flights.isEmpty || clock.monotonic() >= deadline { break }
+            mailbox.wake.wait(until: deadline)
+        }
+        connection.session.disconnect()
+        try write(connection)
+    }
+
+    /// Looks at what was read, as far as there is room, and hands it over.
+    private func takeEvents() {
+        guard !events.isEmpty else { return }
         let (time, quality) = clock.wall()
         stamp = MessageReader.Stamp(time: time, clock: quality, quality: .good)
-        for _ in 0..<Self.readsMax {
-            let status = handle.read()
-            do throws(Ending) {
-                try check(status, doing: "read from the broker")
-            } catch {
-                return error
+        while flights.hasRoom, !events.isEmpty {
+            while let event = events.popFirst() {
+                take(event)
+                if readings.count >= Self.readingsPerDeliveryMax
+                    || flight.payloadBytes >= Self.payloadBytesPerDeliveryMax
+                    || flights.total.messages + flight.messages >= Flights.messagesMax
+                {
+                    break
+                }
             }
-            guard readings.count < Self.readingsPerDeliveryMax,
-                payloadByteCount < Self.payloadBytesPerDeliveryMax
-            else { return nil }
-            var entry = pollfd(fd: handle.socket, events: Int16(POLLIN), revents: 0)
-            guard poll(&entry, 1, 0) > 0 else { return nil }
+            handOver()
         }
-        return nil
+        // The broker sends nothing more, or we take nothing more, before something is acknowledged.
+        if flights.total.messages >= config.inflightMax || !flights.hasRoom { sink.hurry() }
     }
 
-    /// Hands over what was read and returns when it is durable.
-    private func deliver() throws(Ending) {
-        defer { forgetDelivery() }
-        let answering = health.takeAnswering()
-        if !readings.isEmpty || !answering.isEmpty {
-            let changes = answering.map {
-                DeviceHealth(device: $0, answers: true, reason: "", time: stamp.time, clock: stamp.clock)
-            }
-            let delivery = Delivery(
-                driver: config.name, readings: readings, health: changes, mark: qos1Count > 0 ? repeats.mark : nil,
-                learned: learned.isChanged ? learned.devices : nil)
-            do {
-                try wait(for: delivery)
-            } catch {
-                health.notReported(answering)
-                throw Ending(
-                    reason: "the readings cannot be kept: \(error)",
-                    advice: "the broker keeps them and repeats them when there is room again",
-                    isStoreRefusal: true)
-            }
-            learned.wereKept()
-            storeAccepted()
-            let count = UInt64(readings.count)
-            mailbox.count { $0.readings += count }
+    private func handOver() {
+        defer {
+            readings.removeAll(keepingCapacity: true)
+            flight = Flights.Flight()
         }
-        repeats.deliveryKept()
+        let answering = health.takeAnswering()
+        guard !readings.isEmpty || !answering.isEmpty else {
+            if flight.messages > 0 { flights.began(flight, isDelivered: false) }
+            return
+        }
+        let changes = answering.map {
+            DeviceHealth(device: $0, answers: true, reason: "", time: stamp.time, clock: stamp.clock)
+        }
+        flight.readings = readings.count
+        flight.devices = answering
+        flight.tellsLearned = learned.isChanged
+        let delivery = Delivery(
+            driver: config.name, readings: readings, health: changes, mark: flight.messages > 0 ? repeats.mark : nil,
+            learned: learned.isChanged ? learned.devices : nil, series: series)
+        learned.wereHandedOver()
+        hand(delivery, flight)
     }
 
     /// Queues what waits and writes all that the socket takes.
-    private func flush(_ handle: borrowing MosquittoHandle) throws(Ending) {
+    private func flush(_ connection: BrokerConnection) throws(Ending) {
         let room = desk.isFull ? 0 : CommandDesk.countMax
-        for command in mailbox.takeCommands(room, now: clock.monotonic()).toSend { send(command, handle) }
-        guard handle.wantsWrite else {
-            repeats.acknowledgementsWritten()
-            return
-        }
-        try check(handle.write(), doing: "write to the broker")
-        if !handle.wantsWrite { repeats.acknowledgementsWritten() }
+        for command in mailbox.takeCommands(room, now: clock.monotonic()).toSend { send(command, connection) }
+        try write(connection)
+        if !connection.wantsWrite { repeats.acknowledgementsWritten() }
     }
 
-    private func send(_ command: CommandPublish, _ handle: borrowing MosquittoHandle) {
+    private func send(_ command: CommandPublish, _ connection: BrokerConnection) {
         guard !desk.isFull else {
             mailbox.end(command.id, .failed(reason: "too many commands are on their way already; try again"))
             return
         }
-        let (status, messageID) = handle.publish(
-            topic: command.topic, payload: command.payload, isRetained: command.isRetained)
-        guard status == MOSQ_ERR_SUCCESS.rawValue else {
-            mailbox.end(
-                command.id,
-                .failed(reason: "the command could not be published: \(MosquittoHandle.text(of: status))"))
+        let sent = connection.session.publish(
+            command.topic, command.payload, isRetained: command.isRetained, now: clock.monotonic())
+        guard let sent else {
+            mailbox.end(command.id, .failed(reason: "the command could not be published: its topic is none"))
             return
         }
-        desk.handed(command, messageID: messageID)
+        desk.handed(command, messageID: Int32(sent.value))
     }
 }
 
-// MARK: - What libmosquitto calls, inside `read`
+// MARK: - What the broker says
 
 extension BrokerLink {
-    static let callbacks = MosquittoHandle.Callbacks(
-        connected: { _, context, code, flags in
-            BrokerLink.of(context)?.connectAnswer = (code, flags & 1 != 0)
-        },
-        received: { _, context, message in
-            guard let message else { return }
-            BrokerLink.of(context)?.received(message.pointee)
-        },
-        confirmed: { _, context, messageID in
-            BrokerLink.of(context)?.confirmed(messageID)
-        },
-        subscribed: { _, context, _, count, granted in
-            let codes = UnsafeBufferPointer(start: granted, count: Int(count))
-            BrokerLink.of(context)?.subscribed(isRefused: codes.contains { $0 > 2 })
-        })
-
-    private static func of(_ context: UnsafeMutableRawPointer?) -> BrokerLink? {
-        context.map { Unmanaged<BrokerLink>.fromOpaque($0).takeUnretainedValue() }
+    private func take(_ event: ClientEvent) {
+        switch event {
+        case .accepted: break
+        case .acknowledged(let id): confirmed(Int32(id.value))
+        case .subscribed(let granted): subscribed(isRefused: granted.contains(false))
+        case .message(let message): received(message, payloadBytes: message.payload.count)
+        case .overLargeMessage(let message, let payloadBytes): received(message, payloadBytes: payloadBytes)
+        }
     }
 
     private func subscribed(isRefused: Bool) {
-        subscriptionsAwaited -= 1
-        if subscriptionsAwaited == 0 { mailbox.count { $0.connections += 1 } }
+        if isSubscriptionAwaited { mailbox.count { $0.connections += 1 } }
+        isSubscriptionAwaited = false
         guard isRefused else { return }
         isSubscribed = false
         logger.error(
@@ -149,37 +149,34 @@ extension BrokerLink {
         if let ended = desk.brokerConfirmed(messageID: messageID) { reply(ended) }
     }
 
-    private func received(_ message: mosquitto_message) {
+    private func received(_ message: ClientMessage, payloadBytes: Int) {
         mailbox.count { $0.messages += 1 }
-        guard let topicStart = message.topic else { return }
-        let payload = UnsafeBufferPointer(
-            start: message.payload?.assumingMemoryBound(to: UInt8.self), count: Int(max(message.payloadlen, 0)))
-        payloadByteCount += payload.count
-        let topicLength = strlen(topicStart)
-        let isRepeat = topicStart.withMemoryRebound(to: UInt8.self, capacity: topicLength) { bytes in
-            guard message.qos == 1 else { return false }
-            qos1Count += 1
-            let topicBytes = UnsafeBufferPointer(start: bytes, count: topicLength)
-            return repeats.isRepeat(
-                packetID: UInt16(truncatingIfNeeded: message.mid),
-                digest: RepeatFilter.digest(topic: topicBytes, payload: payload))
+        flight.payloadBytes += message.payload.count
+        if let ticket = message.ticket {
+            flight.messages += 1
+            let digest = RepeatFilter.digest(topic: message.topic.utf8, payload: message.payload)
+            if repeats.isRepeat(packetID: ticket.id, digest: digest) {
+                mailbox.count { $0.repeats += 1 }
+                return
+            }
         }
-        if isRepeat {
-            mailbox.count { $0.repeats += 1 }
-            return
+        guard payloadBytes <= config.payloadBytesMax else {
+            return refuse(message.topic, .oversize(bytes: payloadBytes, bytesMax: config.payloadBytesMax))
         }
-        read(topic: String(validatingCString: topicStart), payload: payload, isRetained: message.retain)
+        read(message)
     }
 
-    private func read(topic: String?, payload: UnsafeBufferPointer<UInt8>, isRetained: Bool) {
-        guard let topic else { return refuse("", .topicNotUTF8) }
+    private func read(_ message: ClientMessage) {
+        let topic = message.topic
         let isAnswer = desk.awaitsAnswer(on: topic)
-        if isAnswer, let ended = desk.messageReceived(topic: topic, payload: Array(payload)) { reply(ended) }
+        if isAnswer, let ended = desk.messageReceived(topic: topic, payload: message.payload) { reply(ended) }
         do throws(MessageProblem) {
             var stamp = stamp
             // A retained message is the last known state, from nobody knows when.
-            if isRetained { stamp.quality = .uncertain }
-            let device = try reader.read(topic: topic, payload: payload, stamp: stamp, into: &readings)
+            if message.isRetained { stamp.quality = .uncertain }
+            let device = try message.payload.withUnsafeBufferPointer { (payload) throws(MessageProblem) in
+                try reader.read(topic: topic, payload: payload, stamp: stamp, into: &readings)
+            }
             if health.heard(device) {
                 mailbox.learn(device)
                 learned.heard(device)

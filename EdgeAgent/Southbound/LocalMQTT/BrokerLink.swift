@@ -1,21 +1,21 @@
-import CMosquitto
 import DriverRuntime
 import Glibc
 import Logging
+import MQTTClient
 import Primitives
 import SouthboundAPI
-import Synchronization
 import Telemetry
 
-/// The driver's thread: connects, reads, delivers, and only then writes. Confined to that thread.
+/// The driver's thread: connects, reads, hands over, and acknowledges what has become durable. It never waits for the disk:
+/// what is on its way there is bounded by `Flights`, and beyond that the socket is not read. Confined to that thread.
 final class BrokerLink {
-    /// Packets read before they are delivered together. Each of the three limits ends a delivery: a flood costs more
-    /// deliveries, not more memory.
-    static let readsMax = 512
+    /// Each of the two limits ends a delivery.
     static let readingsPerDeliveryMax = 1024
     static let payloadBytesPerDeliveryMax = 131_072
     static let connectTimeout = Duration.seconds(5)
     static let acceptTimeout = Duration.seconds(10)
+    /// For what is on its way to the disk when the driver stops.
+    static let endTime = Duration.seconds(5)
 
     struct Surroundings {
         let mailbox: Mailbox
@@ -56,14 +56,20 @@ final class BrokerLink {
     private var isStoreRefusing = false
     private var storeBackoff: Backoff
     var isSubscribed = false
-    /// Subscriptions that the broker has not confirmed yet.
-    var subscriptionsAwaited = 0
+    /// The broker has not answered the subscription yet.
+    var isSubscriptionAwaited = false
 
-    // Of the current connection.
+    /// What was handed over, also on earlier connections.
+    var flights = Flights()
+    /// Of the current connection: what one refusal takes with it.
+    var series: UInt64 = 0
+
+    // What is read at the moment.
     var readings: [Reading] = []
-    var payloadByteCount = 0
-    var qos1Count = 0
+    var flight = Flights.Flight()
     var stamp = MessageReader.Stamp(time: .never, clock: .unset, quality: .good)
+    /// Read from the socket and not looked at, because too much was on its way.
+    var events: ArraySlice<ClientEvent> = []
     var connectAnswer: (code: Int32, sessionPresent: Bool)?
 
     init(config: LocalMQTTConfig, answerFilters: [String], surroundings: Surroundings) {
@@ -75,7 +81,10 @@ final class BrokerLink {
         logger = surroundings.logger
         learned = surroundings.learned
         reader = MessageReader(config: config)
-        repeats = surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0) } ?? RepeatFilter()
+        let inflightMax = config.inflightMax
+        repeats =
+            surroundings.sink.lastMark(of: config.name).map { RepeatFilter(mark: $0, inflightMax: inflightMax) }
+            ?? RepeatFilter(inflightMax: inflightMax)
         backoff = Backoff(first: config.reconnectFirst, most: config.reconnectMost)
         storeBackoff = Backoff(first: config.reconnectFirst, most: min(config.reconnectMost, .seconds(5)))
         for device in config.topics.compactMap(\.device) { health.heardOf(device) }
@@ -101,22 +110,32 @@ final class BrokerLink {
     /// One connection from its beginning to its end; returns without an error only when the driver is stopped.
     private func connection() throws(Ending) {
         connectAnswer = nil
-        let context = Unmanaged.passUnretained(self).toOpaque()
-        guard let handle = MosquittoHandle(clientID: config.clientID, cleanSession: false, context: context) else {
-            throw Ending(reason: "libmosquitto gave no client", advice: "the gateway is short of memory")
-        }
-        handle.set(Self.callbacks)
-        if let userName = config.userName { handle.setCredentials(userName: userName, password: config.password) }
+        // The broker repeats what it was not acknowledged for: by then it must be known what of it is kept.
+        awaitFlights()
+        if mailbox.isStopping { return }
+        series += 1
         forgetDelivery()
         defer { connectionOver() }
-        try openSocket(handle)
-        try awaitAcceptance(handle)
+        guard let connection = try openSocket() else { return }
+        try awaitAcceptance(connection)
         guard let answer = connectAnswer else { return }
         accepted(answer)
-        try subscribe(handle, sessionPresent: answer.sessionPresent)
-        try serve(handle)
-        handle.disconnect()
-        _ = handle.write()
+        try subscribe(connection, sessionPresent: answer.sessionPresent)
+        try serve(connection)
+        try end(connection)
+    }
+
+    /// Waits until everything that was handed over has ended, or the driver is stopped.
+    private func awaitFlights() {
+        while !mailbox.isStopping {
+            // What is refused now is not acknowledged, and comes again anyway.
+            _ = settle(nil)
+            if flights.isEmpty { return }
+            let now = clock.monotonic()
+            expireCommands(now: now)
+            let limit = now + .seconds(1)
+            mailbox.wake.wait(until: [mailbox.nextDeadline, desk.nextDeadline, limit].compactMap { $0 }.min() ?? limit)
+        }
     }
 
     private func accepted(_ answer: (code: Int32, sessionPresent: Bool)) {
@@ -141,11 +160,11 @@ final class BrokerLink {
         }
     }
 
-    /// What was read is kept or comes again.
-    func forgetDelivery() {
+    /// What was read and not handed over comes again.
+    private func forgetDelivery() {
         readings.removeAll(keepingCapacity: true)
-        payloadByteCount = 0
-        qos1Count = 0
+        flight = Flights.Flight()
+        events = []
     }
 
     /// Says it once until it changes, and tells the core which devices cannot be heard when a second try fails.
@@ -173,7 +192,7 @@ final class BrokerLink {
     }
 
     /// The store has taken a delivery.
-    func storeAccepted() {
+    private func storeAccepted() {
         guard isStoreRefusing else { return }
         isStoreRefusing = false
         storeBackoff.reset()
@@ -186,30 +205,41 @@ final class BrokerLink {
         let changes = devices.map {
             DeviceHealth(device: $0, answers: false, reason: reason, time: time, clock: quality)
         }
-        do {
-            try wait(for: Delivery(driver: config.name, readings: [], health: changes))
-        } catch {
-            health.notReported(devices)
-        }
+        // A series of its own: it is told whatever became of the last connection.
+        hand(Delivery(driver: config.name, readings: [], health: changes), Flights.Flight(devices: devices))
     }
 
-    func wait(for delivery: Delivery) throws {
-        guard let wake = WakeSignal() else { throw SinkError(.storeFailed, detail: "no file descriptor is left") }
-        let box = Box()
-        sink.accept(delivery) { error in
-            box.ending.withLock { $0 = .some(error) }
-            wake.ring()
-        }
-        while true {
-            if let ended = box.ending.withLock({ $0 }) {
-                if let ended { throw ended }
-                return
+    func hand(_ delivery: Delivery, _ flight: Flights.Flight) {
+        flights.began(flight, isDelivered: true)
+        let mailbox = mailbox
+        sink.accept(delivery) { mailbox.leave($0.map { .refused($0) } ?? .kept) }
+    }
+
+    /// Looks at what has ended, and acknowledges to the broker what is kept.
+    ///
+    /// - Returns: why messages are refused that must come again.
+    func settle(_ connection: BrokerConnection?) -> SinkError? {
+        for ending in mailbox.takeEndings() { flights.ended(ending) }
+        var refusal: SinkError?
+        while let (flight, ending) = flights.takeEnded() {
+            guard case .refused(let error) = ending else {
+                kept(flight, connection)
+                continue
             }
-            wake.wait(until: clock.monotonic() + .seconds(1))
+            health.notReported(flight.devices)
+            if flight.tellsLearned { learned.wereRefused() }
+            if flight.messages > 0 || flight.readings > 0 { refusal = refusal ?? error }
         }
+        return refusal
     }
 
-    final class Box: Sendable { let ending = Mutex<SinkError??>(nil) }
+    private func kept(_ flight: Flights.Flight, _ connection: BrokerConnection?) {
+        repeats.kept(flight.messages)
+        connection?.session.acknowledgeOldest(flight.messages, now: clock.monotonic())
+        guard flight.readings > 0 || !flight.devices.isEmpty else { return }
+        storeAccepted()
+        mailbox.count { $0.readings += UInt64(flight.readings) }
+    }
 
     /// Waits for the next try; commands still expire on time.
     private func pause(for duration: Duration) {

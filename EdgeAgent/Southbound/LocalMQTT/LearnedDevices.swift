@@ -5,7 +5,7 @@ import SouthboundAPI
 struct LearnedDevices {
     /// In the order in which they were learned; over the limit the oldest goes, and is learned again when it is heard.
     private(set) var devices: [DeviceID]
-    /// What the store does not have yet.
+    /// What no delivery has yet.
     private(set) var isChanged = false
     private let configured: Set<DeviceID>
     private let countMax: Int
@@ -24,5 +24,9 @@ struct LearnedDevices {
         isChanged = true
     }
 
-    mutating func wereKept() { isChanged = false }
+    /// A delivery has them.
+    mutating func wereHandedOver() { isChanged = false }
+
+    /// The delivery that had them was refused.
+    mutating func wereRefused() { isChanged = true }
 }

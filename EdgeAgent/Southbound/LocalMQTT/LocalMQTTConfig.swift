@@ -15,6 +15,10 @@ public struct LocalMQTTConfig: Sendable {
     public var password: Secret?
     /// Default 30 s. Range 5 s … 1 h, whole seconds.
     public var keepAlive: Duration = .seconds(30)
+    /// QoS 1 messages that the broker sends before it waits for an acknowledgement, as it is configured (mosquitto:
+    /// `max_inflight_messages`, 20 unless set). When so many wait to be kept they are kept at once, whatever the commit
+    /// interval is, because the broker sends nothing more before. Default 20. Range 1 … 1000.
+    public var inflightMax = 20
     /// What to subscribe to; 1 to 256. A topic name is read by the first mapping that matches it.
     public var topics: [TopicMapping]
     /// How a command reaches a device; at most 1024.
@@ -129,6 +133,7 @@ extension LocalMQTTConfig {
         if !(1...4096).contains(readingsPerMessageMax) {
             found.append(("readings_per_message_max", "needs 1 to 4096"))
         }
+        if !(1...1000).contains(inflightMax) { found.append(("max_inflight", "needs 1 to 1000")) }
         if reconnectFirst < .milliseconds(50) || reconnectFirst > reconnectMost {
             found.append(("reconnect_first", "needs 50ms up to reconnect_most"))
         }

@@ -27,6 +27,8 @@ final class Mailbox: Sendable {
         var lastCommandID: UInt32 = 0
         var knownDevices: Set<DeviceID>
         var counters = LocalMQTTDriver.Counters()
+        /// How deliveries have ended, oldest first; bounded by what the driver hands over.
+        var endings: [Flights.Ending] = []
         var isStopping = false
     }
 
@@ -81,6 +83,12 @@ final class Mailbox: Sendable {
         wake.ring()
     }
 
+    /// A delivery has ended.
+    func leave(_ ending: Flights.Ending) {
+        state.withLock { $0.endings.append(ending) }
+        wake.ring()
+    }
+
     func stop() {
         state.withLock { $0.isStopping = true }
         wake.ring()
@@ -96,6 +104,13 @@ final class Mailbox: Sendable {
     var hasActuations: Bool { state.withLock { !$0.actuations.isEmpty } }
 
     // MARK: The driver's threads
+
+    func takeEndings() -> [Flights.Ending] {
+        state.withLock { state in
+            defer { state.endings.removeAll(keepingCapacity: true) }
+            return state.endings
+        }
+    }
 
     func takeActuations() -> [Actuating] {
         state.withLock { state in

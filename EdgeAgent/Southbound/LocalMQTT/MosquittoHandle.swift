@@ -5,8 +5,7 @@ import Primitives
 /// One libmosquitto client, from `mosquitto_new` to `mosquitto_destroy`; one a connection.
 ///
 /// The library is told that others drive its loop (`mosquitto_threaded_set`), so that nothing is written but in
-/// `write()`: 2.0.11 queues a PUBACK before it shows the message, and only this keeps the acknowledgement back until
-/// the message is durable. Destroying it closes the socket without a DISCONNECT and without writing what is queued.
+/// `write()`. Destroying it closes the socket without a DISCONNECT and without writing what is queued.
 struct MosquittoHandle: ~Copyable {
     private let client: OpaquePointer
 
@@ -29,15 +28,12 @@ struct MosquittoHandle: ~Copyable {
         let received:
             @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?, UnsafePointer<mosquitto_message>?) -> Void
         let confirmed: @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?, Int32) -> Void
-        let subscribed:
-            @convention(c) (OpaquePointer?, UnsafeMutableRawPointer?, Int32, Int32, UnsafePointer<Int32>?) -> Void
     }
 
     func set(_ callbacks: Callbacks) {
         mosquitto_connect_with_flags_callback_set(client, callbacks.connected)
         mosquitto_message_callback_set(client, callbacks.received)
         mosquitto_publish_callback_set(client, callbacks.confirmed)
-        mosquitto_subscribe_callback_set(client, callbacks.subscribed)
     }
 
     func setCredentials(userName: String, password: Secret?) {
@@ -62,10 +58,6 @@ struct MosquittoHandle: ~Copyable {
     func tick() -> Int32 { mosquitto_loop_misc(client) }
     /// Queues a DISCONNECT.
     func disconnect() { mosquitto_disconnect(client) }
-
-    func subscribe(_ filter: String, qualityOfService: Int32) -> Int32 {
-        mosquitto_subscribe(client, nil, filter, qualityOfService)
-    }
 
     /// Queues a QoS 1 publish and gives its message id.
     func publish(topic: String, payload: [UInt8], isRetained: Bool) -> (status: Int32, messageID: Int32) {

@@ -1,5 +1,5 @@
-/// Knows which QoS 1 messages the broker may send again although they are already kept: those of the last delivery,
-/// whose acknowledgements may not have reached the broker.
+/// Knows which QoS 1 messages the broker may send again although they are already kept: those whose acknowledgements may
+/// not have reached the broker.
 ///
 /// An acknowledgement that is on the wire has not reached the broker yet: when this process dies with bytes unread, the
 /// kernel resets the connection, and the broker throws away what it has not read. So the last `writtenMax` messages stay
@@ -9,10 +9,10 @@
 /// section 4.4 and 4.6). So after a reconnect into the same session the longest prefix of messages that match what was
 /// kept is dropped; the first other QoS 1 message ends it. Identifier and digest must both match.
 struct RepeatFilter: Equatable {
-    /// Entries in a mark; a delivery with more marks only its last ones.
+    /// Entries in a mark. No more messages than these are read before the first of them is acknowledged.
     static let entriesMax = 1024
-    /// Messages that are remembered after their acknowledgements were written: more than a broker has under way at a time
-    /// (mosquitto 20, `max_inflight_messages`), and few enough for one page of the outbox.
+    /// Messages that are remembered after their acknowledgements were written, unless the broker is told to have more under
+    /// way at a time: more than mosquitto has by default (20), and few enough for one page of the outbox.
     static let writtenMax = 32
     private static let entryBytes = 6
     private static let version: UInt8 = 1
@@ -22,17 +22,25 @@ struct RepeatFilter: Equatable {
         let digest: UInt32
     }
 
+    private struct Pending: Equatable {
+        let entry: Entry
+        let isRepeat: Bool
+    }
+
+    private let writtenMax: Int
     /// Read on this connection and not kept yet.
-    private var pending: [Entry] = []
+    private var pending: [Pending] = []
     /// Kept, and the acknowledgement perhaps not heard by the broker; in order, every identifier once.
     private var kept: [Entry] = []
     /// What the broker may repeat at the head of this connection, in order; empty once the prefix has ended.
     private var repeatable: ArraySlice<Entry> = []
 
-    init() {}
+    /// - Parameter inflightMax: messages that the broker has under way at a time.
+    init(inflightMax: Int = writtenMax) { writtenMax = min(max(Self.writtenMax, inflightMax), Self.entriesMax) }
 
     /// From the mark of an earlier run; an unreadable mark is as good as none.
-    init(mark: [UInt8]) {
+    init(mark: [UInt8], inflightMax: Int = writtenMax) {
+        self.init(inflightMax: inflightMax)
         guard mark.first == Self.version, (mark.count - 1) % Self.entryBytes == 0 else { return }
         for start in stride(from: 1, to: mark.count, by: Self.entryBytes) {
             let packetID = UInt16(mark[start]) << 8 | UInt16(mark[start + 1])
@@ -51,39 +59,50 @@ struct RepeatFilter: Equatable {
     /// A QoS 1 message came. True when it is a repeat of one that is kept already.
     mutating func isRepeat(packetID: UInt16, digest: UInt32) -> Bool {
         let entry = Entry(packetID: packetID, digest: digest)
-        pending.append(entry)
         guard let index = repeatable.firstIndex(of: entry) else {
             repeatable = []
+            pending.append(Pending(entry: entry, isRepeat: false))
             return false
         }
         repeatable = repeatable[(index + 1)...]
+        pending.append(Pending(entry: entry, isRepeat: true))
         return true
     }
 
-    /// Everything that was read so far is kept.
-    mutating func deliveryKept() {
-        for entry in pending {
-            if let heard = kept.firstIndex(where: { $0.packetID == entry.packetID }) { kept.removeSubrange(...heard) }
-            kept.append(entry)
-        }
-        if kept.count > Self.entriesMax { kept.removeFirst(kept.count - Self.entriesMax) }
-        pending.removeAll(keepingCapacity: true)
+    /// So many of the messages that were read and not kept are kept now, the ones that came first.
+    mutating func kept(_ count: Int) {
+        kept = Self.joined(kept, pending.prefix(count))
+        pending.removeFirst(min(count, pending.count))
     }
 
     /// The acknowledgements of everything kept on this connection are on the wire.
     mutating func acknowledgementsWritten() {
         // What the broker may still repeat here has no acknowledgement on this connection.
-        let most = repeatable.count + Self.writtenMax
-        guard kept.count > most else { return }
-        kept = repeatable + kept.suffix(Self.writtenMax)
+        guard kept.count > repeatable.count + writtenMax else { return }
+        kept = repeatable + kept.suffix(writtenMax)
     }
 
-    /// For the next delivery: what the broker may repeat once this delivery is kept.
+    /// A repeat has its place already.
+    private static func joined(_ kept: [Entry], _ pending: ArraySlice<Pending>) -> [Entry] {
+        var all = kept
+        var known = Set(kept.lazy.map(\.packetID))
+        for item in pending where !item.isRepeat {
+            let id = item.entry.packetID
+            if known.contains(id), let heard = all.firstIndex(where: { $0.packetID == id }) {
+                for entry in all[...heard] { known.remove(entry.packetID) }
+                all.removeSubrange(...heard)
+            }
+            all.append(item.entry)
+            known.insert(id)
+        }
+        if all.count > entriesMax { all.removeFirst(all.count - entriesMax) }
+        return all
+    }
+
+    /// For the next delivery: what the broker may repeat once this delivery, and with it all before it, is kept.
     var mark: [UInt8] {
         var bytes: [UInt8] = [Self.version]
-        var next = self
-        next.deliveryKept()
-        let entries = next.kept
+        let entries = Self.joined(kept, pending[...])
         bytes.reserveCapacity(1 + entries.count * Self.entryBytes)
         for entry in entries {
             bytes.append(UInt8(entry.packetID >> 8))
@@ -94,7 +113,7 @@ struct RepeatFilter: Equatable {
     }
 
     /// FNV-1a over topic, a zero, and payload. It only has to tell one message from the next under the same identifier.
-    static func digest(topic: UnsafeBufferPointer<UInt8>, payload: UnsafeBufferPointer<UInt8>) -> UInt32 {
+    static func digest(topic: String.UTF8View, payload: [UInt8]) -> UInt32 {
         var hash: UInt32 = 2_166_136_261
         for byte in topic { hash = (hash ^ UInt32(byte)) &* 16_777_619 }
         hash = hash &* 16_777_619

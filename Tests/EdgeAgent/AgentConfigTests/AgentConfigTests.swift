@@ -4,6 +4,7 @@ import LocalMQTT
 import ModbusDriver
 import Pipeline
 import Primitives
+import RuleSets
 import Rules
 import Testing
 

@@ -3,6 +3,7 @@ import Logging
 import Outbox
 import Pipeline
 import Primitives
+import RuleSets
 import Rules
 import SouthboundAPI
 import Synchronization

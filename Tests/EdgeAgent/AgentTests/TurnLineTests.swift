@@ -1,6 +1,7 @@
 import Outbox
 import Pipeline
 import Primitives
+import RuleSets
 import Rules
 import SouthboundAPI
 import Synchronization

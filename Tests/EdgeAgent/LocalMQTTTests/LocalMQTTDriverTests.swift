@@ -117,6 +117,81 @@ import Testing
         #expect(log.text.contains("the readings cannot be kept: the disk is full"))
     }
 
+    /// Reading goes on while the disk works, and each message is acknowledged for itself, in order.
+    @Test func aSlowDiskHoldsUpNoReadingAndAcknowledgementsFollowTheDisk() throws {
+        let broker = try LocalBroker()
+        let sink = RecordingSink()
+        sink.set(.hold)
+        let driver = try started(try config(broker.port), sink)
+        try connected(driver)
+        for number in 1...3 {
+            try broker.publish("plant/t-1/state", "{\"n\":\(number)}")
+            try waitUntil("it was handed over, whatever waits before it") { sink.heldReadings.count == number }
+        }
+        #expect(sink.heldCount == 3)
+        sink.keepOldest()
+        try waitUntil("the driver knows it") { driver.counters.readings == 1 }
+        // Another client takes the session: what was not acknowledged comes again.
+        let again = try broker.collected("plant/+/state", as: "gateway-test", count: 2)
+        #expect(again == [#"plant/t-1/state {"n":2}"#, #"plant/t-1/state {"n":3}"#])
+        sink.set(.refuse)
+        driver.stop()
+    }
+
+    @Test func aRefusalInTheMiddleTakesAllBehindItAndTheyComeAgainOnce() throws {
+        let broker = try LocalBroker()
+        let sink = RecordingSink()
+        sink.set(.hold)
+        let driver = try started(try config(broker.port), sink)
+        defer { driver.stop() }
+        try connected(driver)
+        for number in 1...4 {
+            try broker.publish("plant/t-1/state", "{\"n\":\(number)}")
+            try waitUntil("it was handed over") { sink.heldReadings.count == number }
+        }
+        sink.keepOldest()
+        sink.set(.refuse)
+        sink.set(.keep)
+        try waitUntil("all are kept") { sink.readings.count >= 4 }
+        try broker.publish("plant/t-1/state", #"{"n":5}"#)
+        try waitUntil("the next one came") { sink.values("n").contains("5") }
+        #expect(sink.values("n") == ["1", "2", "3", "4", "5"])
+    }
+
+    @Test func aBrokerThatWaitsForAcknowledgementsIsNotLeftWaitingForTheInterval() throws {
+        let broker = try LocalBroker(settings: ["allow_anonymous true", "max_inflight_messages 5"])
+        let sink = RecordingSink()
+        sink.set(.hold)
+        var config = try config(broker.port)
+        config.inflightMax = 5
+        let driver = try started(config, sink)
+        defer { driver.stop() }
+        try connected(driver)
+        try broker.publish("plant/t-1/state", lines: (1...4).map { "{\"n\":\($0)}" })
+        try waitUntil("four are on their way") { sink.heldReadings.count == 4 }
+        #expect(sink.hurries == 0)
+        try broker.publish("plant/t-1/state", lines: (5...12).map { "{\"n\":\($0)}" })
+        try waitUntil("the driver cannot wait any longer") { sink.hurries > 0 }
+        #expect(sink.heldReadings.count == 5)
+        sink.set(.keep)
+        try waitUntil("all are kept") { sink.readings.count == 12 }
+        #expect(sink.values("n") == (1...12).map(String.init))
+    }
+
+    @Test func aMessageThatIsFarTooLargeIsNamedAndTheNextOnePasses() throws {
+        let broker = try LocalBroker()
+        let sink = RecordingSink()
+        let log = LogBook()
+        let driver = try started(try config(broker.port), sink, log)
+        defer { driver.stop() }
+        try connected(driver)
+        try broker.publish("plant/t-1/state", lines: [String(repeating: "9", count: 900_000), #"{"n":1}"#])
+        try waitUntil("the good one came") { sink.values("n") == ["1"] }
+        #expect(driver.counters.refused == 1)
+        #expect(log.text.contains("problem=the payload has 900000 bytes, most is 262144 topic=plant/t-1/state"))
+        #expect(driver.counters.connections == 1, "the connection stands")
+    }
+
     @Test func messagesOfTheTimeWithoutTheGatewayAreKeptByTheBroker() throws {
         let broker = try LocalBroker()
         let sink = RecordingSink()

@@ -21,7 +21,7 @@ import Testing
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
         _ = filter.isRepeat(packetID: 2, digest: 20)
-        filter.deliveryKept()
+        filter.kept(2)
         filter.connected(sessionPresent: true)
         #expect(!said({ filter.isRepeat(packetID: 9, digest: 90) }))
         #expect(!said({ filter.isRepeat(packetID: 2, digest: 20) }), "a reused identifier later on is a new message")
@@ -31,7 +31,7 @@ import Testing
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: true)
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 11) }))
     }
@@ -48,7 +48,7 @@ import Testing
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: false)
         #expect(!said({ filter.isRepeat(packetID: 1, digest: 10) }))
     }
@@ -59,7 +59,7 @@ import Testing
         filter.connected(sessionPresent: false)
         for number in 1...100 as ClosedRange<UInt16> {
             _ = filter.isRepeat(packetID: number, digest: 10)
-            filter.deliveryKept()
+            filter.kept(1)
             filter.acknowledgementsWritten()
         }
         var next = RepeatFilter(mark: filter.mark)
@@ -76,20 +76,54 @@ import Testing
         for _ in 0..<3 {
             for number in 1...4 as ClosedRange<UInt16> {
                 _ = filter.isRepeat(packetID: number, digest: 10)
-                filter.deliveryKept()
+                filter.kept(1)
                 filter.acknowledgementsWritten()
             }
         }
         _ = filter.isRepeat(packetID: 3, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         #expect(filter.mark.count == 1 + 6 * 2, "the last of 4, and of 3")
+    }
+
+    @Test func ofSeveralDeliveriesOnlyThoseAreKnownThatWereKept() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...4 { _ = filter.isRepeat(packetID: id, digest: UInt32(id)) }
+        filter.kept(1)
+        filter.kept(2)
+        filter.connected(sessionPresent: true)
+        let repeats = (UInt16(1)...4).map { filter.isRepeat(packetID: $0, digest: UInt32($0)) }
+        #expect(repeats == [true, true, true, false])
+    }
+
+    /// The second loss comes when only the first repeat has come; both are repeated again.
+    @Test func aRepeatKeepsItsPlaceInTheOrder() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...2 { _ = filter.isRepeat(packetID: id, digest: UInt32(id)) }
+        filter.kept(2)
+        filter.connected(sessionPresent: true)
+        #expect(said({ filter.isRepeat(packetID: 1, digest: 1) }))
+        filter.kept(1)
+        filter.connected(sessionPresent: true)
+        let repeats = (UInt16(1)...2).map { filter.isRepeat(packetID: $0, digest: UInt32($0)) }
+        #expect(repeats == [true, true])
+    }
+
+    @Test func asManyStayKnownAsTheBrokerMayHaveUnderWay() {
+        var filter = RepeatFilter(inflightMax: 100)
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...300 { _ = filter.isRepeat(packetID: id, digest: 1) }
+        filter.kept(300)
+        filter.acknowledgementsWritten()
+        #expect(filter.mark.count == 1 + 6 * 100)
     }
 
     @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {
         var filter = RepeatFilter()
         filter.connected(sessionPresent: false)
         _ = filter.isRepeat(packetID: 1, digest: 10)
-        filter.deliveryKept()
+        filter.kept(1)
         filter.connected(sessionPresent: true)
         filter.acknowledgementsWritten()
         filter.connected(sessionPresent: true)

@@ -71,6 +71,23 @@ import Testing
         #expect(sink.health.map(\.answers) == [true], "said once")
     }
 
+    /// Polling goes on while the disk works, as far as there is room; then it waits for the disk, and loses nothing.
+    @Test func aSlowDiskHoldsUpNoPollUntilTheLineIsFarAhead() throws {
+        let folder = try TemporaryFolder("modbus")
+        let meter = try meter(folder)
+        defer { meter.stop() }
+        let sink = RecordingSink()
+        sink.set(.hold)
+        let driver = try started(config(folder.file("meter"), [try unit("meter-1", id: 1)]), sink)
+        defer { driver.stop() }
+        try waitUntil("the line is as far ahead as it may be", seconds: 60) { sink.hurries > 0 }
+        let ahead = sink.heldCount
+        #expect(ahead > 1)
+        sink.set(.keep)
+        try waitUntil("it reads on") { sink.values("voltage").count > ahead }
+        #expect(sink.health.map(\.answers) == [true], "said once")
+    }
+
     @Test func anUnpluggedMeterIsSaidWithinOnePollAndClearedByItsFirstAnswer() throws {
         let folder = try TemporaryFolder("modbus")
         let meter = try meter(folder)

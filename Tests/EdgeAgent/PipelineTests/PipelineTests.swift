@@ -1,4 +1,5 @@
 import Primitives
+import RuleSets
 import Rules
 import SouthboundAPI
 import Telemetry

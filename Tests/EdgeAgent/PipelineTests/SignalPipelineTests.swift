@@ -1,6 +1,7 @@
 import Expressions
 import Pipeline
 import Primitives
+import RuleSets
 import Rules
 import Signals
 import SouthboundAPI

@@ -3,7 +3,8 @@ import MQTTCodec
 import NIOCore
 import Primitives
 
-private let limits = ClientLimits(inflightCountMax: 4, unacknowledgedCountMax: 4, packetBytesMax: 1024)
+private let limits = ClientLimits(
+    inflightCountMax: 4, unacknowledgedCountMax: 4, packetBytesMax: 1024, passesOverLargeMessages: true)
 private let unacknowledgedMax = limit(4, canary: 2)
 
 /// libFuzzer calls this with bytes of its own making: what a server sends to the gateway. Whatever that is, the gateway
@@ -96,7 +97,7 @@ private func take(
     _ event: ClientEvent, _ owed: inout [ClientMessage.Ticket], _ sent: inout Set<PublishID>
 ) {
     switch event {
-    case .message(let message):
+    case .message(let message), .overLargeMessage(let message, _):
         hold(!message.topic.isEmpty && message.payload.count <= limits.packetBytesMax, "a message that cannot be")
         guard let ticket = message.ticket else { return }
         owed.append(ticket)

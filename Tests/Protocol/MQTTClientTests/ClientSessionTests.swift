@@ -26,7 +26,7 @@ import Testing
             session.started(now: start)
             guard accepted else { return }
             _ = try sent()
-            #expect(try receive(bytes: [0x20, 2, 0, 0]) == [.accepted])
+            #expect(try receive(bytes: [0x20, 2, 0, 0]) == [.accepted(isSessionPresent: false)])
         }
 
         /// What the client has written since the last time, as packets.
@@ -91,6 +91,84 @@ import Testing
             return
         }
         #expect(connect.password == nil && connect.userName == "u")
+    }
+
+    @Test func withoutAUserNameThereIsNoneAndNoPassword() throws {
+        #expect(ClientLogin(clientID: "gw", userName: nil, password: Secret("x".utf8), keepAliveSeconds: 60) == nil)
+        let login = try #require(ClientLogin(clientID: "gw", userName: nil, password: nil, keepAliveSeconds: 60))
+        var session = ClientSession(login)
+        session.started(now: Self.start)
+        var buffer = ByteBuffer(bytes: session.output.withBytes { Array($0) })
+        var decoder = PacketDecoder()
+        guard case .connect(let connect) = try decoder.next(from: &buffer) else {
+            Issue.record("the first packet is CONNECT")
+            return
+        }
+        #expect(connect.password == nil && connect.userName == nil)
+    }
+
+    @Test func aSessionThatTheServerKeptIsToldApart() throws {
+        var pair = try Pair(accepted: false)
+        #expect(try pair.receive(bytes: [0x20, 2, 1, 0]) == [.accepted(isSessionPresent: true)])
+    }
+
+    @Test func filtersHaveTheQualityThatWasAskedForAndRetainedMessagesSayIt() throws {
+        var pair = try Pair()
+        pair.session.subscribe([ClientFilter("a", qualityOfService: 0), ClientFilter("b")], now: Self.start)
+        guard case .subscribe(let subscribe) = try pair.firstSent() else {
+            Issue.record("a SUBSCRIBE was expected")
+            return
+        }
+        #expect(subscribe.requests.map(\.qosMax.rawValue) == [0, 1])
+        let events = try pair.receive(bytes: [0x31, 4, 0, 1, 0x74, 0x70])
+        guard case .message(let message) = events.first else {
+            Issue.record("a message was expected")
+            return
+        }
+        #expect(message.isRetained && message.topic == "t" && message.payload == [0x70])
+        _ = pair.session.publish("a", [], isRetained: true, now: Self.start)
+        guard case .publish(let publish) = try pair.firstSent() else {
+            Issue.record("a PUBLISH was expected")
+            return
+        }
+        #expect(publish.isRetained)
+    }
+
+    @Test func theOldestMessagesAreAcknowledgedTogether() throws {
+        var pair = try Pair()
+        for id in [UInt16(7), 3, 9] { _ = try pair.receive(try Self.message(id)) }
+        pair.session.acknowledgeOldest(2, now: Self.start)
+        #expect(try pair.sent().map(Self.acknowledgedID) == [7, 3])
+        #expect(try pair.receive(try Self.message(9)).isEmpty, "it was delivered, and is owed still")
+        #expect(try pair.receive(try Self.message(7)).count == 1, "its identifier is free again")
+        pair.session.acknowledgeOldest(9, now: Self.start)
+        #expect(try pair.sent().map(Self.acknowledgedID) == [9, 7])
+    }
+
+    private static func acknowledgedID(_ packet: Packet) -> UInt16? {
+        if case .pubAck(let id) = packet { id.value } else { nil }
+    }
+
+    /// However the stream is cut: named without its payload, owed to the server, and the next one is read.
+    @Test(arguments: [1, 5, 100, 4096]) func anOverLargeMessageIsPassedOverWhenThatIsWanted(piece: Int) throws {
+        var pair = try Pair(ClientLimits(packetBytesMax: 200, passesOverLargeMessages: true))
+        var buffer = ByteBuffer()
+        try Self.message(4, topic: "big", String(repeating: "x", count: 1000)).encode(into: &buffer)
+        try Self.message(5, topic: "next").encode(into: &buffer)
+        let bytes = Array(buffer.readableBytesView)
+        var events: [ClientEvent] = []
+        for start in stride(from: 0, to: bytes.count, by: piece) {
+            events += try pair.receive(bytes: Array(bytes[start..<min(start + piece, bytes.count)]))
+        }
+        try #require(events.count == 2)
+        guard case .overLargeMessage(let large, payloadBytes: 1000) = events[0], case .message(let next) = events[1]
+        else {
+            Issue.record("\(events)")
+            return
+        }
+        #expect(large.topic == "big" && large.payload.isEmpty && next.topic == "next")
+        pair.session.acknowledgeOldest(2, now: Self.start)
+        #expect(try pair.sent().map(Self.acknowledgedID) == [4, 5])
     }
 
     @Test(arguments: [0, 1, 127, 128, 16_383, 16_384, 200_000]) func publishesOfEverySizeAreReadByTheHub(size: Int)

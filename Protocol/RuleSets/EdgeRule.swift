@@ -1,21 +1,31 @@
 public import Primitives
 public import Rules
-internal import SouthboundAPI
 public import Telemetry
 
 /// A rule that runs at the gateway, and what it does there by itself.
 public struct EdgeRule: Sendable, Equatable {
+    /// Rules of one gateway: 1,000.
+    public static let countMax = 1000
     /// Actions of one rule for one direction: 16.
     public static let actionsMax = 16
+    /// The built-in rule about devices that do not answer their driver.
+    public static let noAnswerName = "no-answer"
+    /// Names that no configured rule may have.
+    public static let reservedNames: Set<String> = [noAnswerName]
 
     public let rule: Rule
     public let whenRaised: [LocalAction]
     public let whenCleared: [LocalAction]
+    /// A rule of the gateway's own file that gives way to one of the same name in a set from the hub.
+    public let isReplaceable: Bool
 
-    public init(rule: Rule, whenRaised: [LocalAction] = [], whenCleared: [LocalAction] = []) {
+    public init(
+        rule: Rule, whenRaised: [LocalAction] = [], whenCleared: [LocalAction] = [], isReplaceable: Bool = false
+    ) {
         self.rule = rule
         self.whenRaised = whenRaised
         self.whenCleared = whenCleared
+        self.isReplaceable = isReplaceable
     }
 }
 
@@ -28,20 +38,4 @@ public enum LocalAction: Sendable, Equatable {
     case write(device: DeviceID?, register: String, value: ReadingValue)
     /// Call a direct method of a device, as the hub would; `nil` is the device of the fault.
     case call(device: DeviceID?, method: String, payload: MessageTemplate, within: Duration)
-
-    func deed(rule: Rule, device: DeviceID, value: String?) -> RuleAction.Deed {
-        func filled(_ template: MessageTemplate) -> String {
-            template.message(rule: rule, device: device, value: value)
-        }
-        switch self {
-        case .publish(let topic, let payload, let isRetained):
-            return .actuate(
-                .publish(topic: filled(topic), payload: Array(filled(payload).utf8), isRetained: isRetained))
-        case .write(let target, let register, let value):
-            return .actuate(.write(device: target ?? device, register: register, value: value))
-        case .call(let target, let method, let payload, let within):
-            return .call(
-                device: target ?? device, method: method, payload: Array(filled(payload).utf8), within: within)
-        }
-    }
 }

@@ -1,22 +1,25 @@
-import ConfigText
-import Pipeline
+public import ConfigText
 import Primitives
-import RuleTrial
+public import RuleTrial
 import Rules
 import Telemetry
 
-enum RuleSection {
-    /// The rules, and the cases that stand beside them.
-    static func read(_ root: ConfigSection, cases: inout [RuleCase]) -> [EdgeRule] {
-        let rules = root.sections("rule", countMax: Pipeline.rulesMax).compactMap { section -> EdgeRule? in
+/// Reads `[[rule]]` with its actions and cases: the gateway's own file and a set from the hub are read by the same code.
+public enum RuleSection {
+    /// The rules, and the cases that stand beside them. Problems are noted in the section.
+    public static func read(_ root: ConfigSection, cases: inout [RuleCase]) -> [EdgeRule] {
+        let rules = root.sections("rule", countMax: EdgeRule.countMax).compactMap { section -> EdgeRule? in
             let then = actions("then", section)
             let finally = actions("finally", section)
+            let isReplaceable = section.flag("replaceable", default: false)
             let rule = Rule.read(section, runs: .edge)
             cases += RuleCase.read(section, of: rule)
-            if let rule, Pipeline.reservedRuleNames.contains(rule.name) {
+            if let rule, EdgeRule.reservedNames.contains(rule.name) {
                 section.problem("name", expected: "is the name of a built-in rule; choose another")
             }
-            return rule.map { EdgeRule(rule: $0, whenRaised: then, whenCleared: finally) }
+            return rule.map {
+                EdgeRule(rule: $0, whenRaised: then, whenCleared: finally, isReplaceable: isReplaceable)
+            }
         }
         let names = rules.map(\.rule.name)
         for name in Set(names) where names.count(where: { $0 == name }) > 1 {
@@ -53,7 +56,7 @@ enum RuleSection {
         }
         let device = section.optional("write", expected: "a device id") { DeviceID($0) }
         let register = section.requiredText("register", expected: "the metric of a writable register")
-        let value = ConfigValue.reading("value", in: section)
+        let value = ReadingValue.read("value", in: section)
         guard let device, let register, let value else { return nil }
         return .write(device: device, register: register, value: value)
     }
