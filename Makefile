@@ -7,7 +7,7 @@ BUILD := $(SWIFT) build -c $(CONFIG)
 VENV := .venv
 BOARD := .build/board
 
-.PHONY: agent demo test test-fast lint format bench soak docs fuzz claims setup setup-lint build venv tools
+.PHONY: agent demo test test-fast lint format bench soak sim docs fuzz claims setup setup-lint build venv tools
 
 demo: setup tools
 	$(BUILD) --product cloud-hub
@@ -56,6 +56,13 @@ soak: setup tools venv
 	$(BUILD) --build-tests
 	PROGRAMS="$$($(BUILD) --show-bin-path)" KILLS=1000 $(VENV)/bin/python -m pytest -q -x -p no:cacheprovider Tests/EndToEnd -k "Kill or kill"
 	Tests/Fuzz/run.sh 3600
+
+# Whole installations on a clock, disks and a network that one number decides: make sim SEEDS=2000; what happened with
+# one of them: make sim SEED=1234. Hashing without chance, so that a seed is the same run in every process.
+sim: setup
+	$(BUILD) --build-tests
+	SWIFT_DETERMINISTIC_HASHING=1 SEEDS=$(or $(SEEDS),2000) FROM=$(or $(FROM),1) $(if $(SEED),SEED=$(SEED)) $(if $(BUG),BUG=$(BUG)) \
+		"$$($(BUILD) --show-bin-path)/fieldlinePackageTests.xctest" --testing-library swift-testing --filter '^SimulationTests\.'
 
 fuzz: setup
 	Tests/Fuzz/run.sh $(or $(SECONDS),60)

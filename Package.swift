@@ -355,6 +355,29 @@ let package = Package(
                 "Signals",
             ]),
         tests("Tidy", "Tests/Tidy"),
+        // A VFS for SQLite: what disks do when the power fails.
+        .target(name: "SimulatedDisk", dependencies: ["CSQLite"], path: "Tests/Support/SimulatedDisk"),
+        room("SimulationWorld", "Tests/Simulation/World", ["EventLog", "Primitives"]),
+        room(
+            "SimulationGateway", "Tests/Simulation/Gateway",
+            [
+                "SimulationWorld", "SimulatedDisk", "Uplink", "HubTransport", "HubContract", "Connectivity",
+                "DriverRuntime", "EdgeStore", "Outbox", "Pipeline", "Signals", "Rules", "RuleSets", "SouthboundAPI",
+                "Timekeeping",
+                "MQTTClient", "EventLog", "Telemetry", "JSON", "Primitives", logging,
+            ]),
+        room(
+            "SimulationHub", "Tests/Simulation/Hub",
+            [
+                "SimulationWorld", "SimulatedDisk", "HubHarness", "Listeners", "Sessions", "Ingest", "EventLog", "Gaps",
+                "SQLiteHubStore", "HubContract", "Telemetry", "JSON", "Primitives", nioCore, nioEmbedded, logging,
+            ]),
+        tests(
+            "Simulation", "Tests/Simulation/SimulationTests",
+            [
+                "SimulationWorld", "SimulationGateway", "SimulationHub", "SimulatedDisk", "EdgeStore", "Outbox",
+                "EventLog", "Telemetry", "Primitives",
+            ]),
         room(
             "HubTestSupport", "Tests/Support/HubTestSupport",
             ["Primitives", "HubContract", "Telemetry", "Registry", "EventLog", "SQLiteHubStore", nioCore, logging]),

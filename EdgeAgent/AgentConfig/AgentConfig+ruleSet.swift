@@ -25,10 +25,10 @@ extension AgentConfig {
     /// The file's rules and those of a set from the hub. A rule of the file gives way to one of the same name only when
     /// it says `replaceable = true`.
     ///
-    /// - Parameter isServed: whether the gateway looks after the device.
+    /// - Parameter isServed: whether the gateway looks after the device; `nil` while nobody knows.
     /// - Throws: why this gateway cannot run the set, everything at once.
     public func rules(
-        with set: RuleSet, isServed: @escaping (DeviceID) -> Bool
+        with set: RuleSet, isServed: ((DeviceID) -> Bool)?
     ) throws(ConfigError) -> [EdgeRule] {
         var problems: [ConfigProblem] = []
         if !hubRules.isTaken {

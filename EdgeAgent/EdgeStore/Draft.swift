@@ -67,7 +67,7 @@ struct Draft {
     let codec: RowCodec
     let limits: OutboxLimits
     /// Milliseconds of known time.
-    let now: Int64
+    private(set) var now: Int64
     var state: OutboxState
     var pending: PendingAcknowledgements
     var writes: WriteCounter
@@ -77,6 +77,7 @@ struct Draft {
     /// What was dropped or has expired.
     var dropped: [Run] = []
     private let clocks: KnownElapsed.Clocks
+    private let run: SQLiteOutbox.RunStart
 
     init(_ contents: SQLiteOutbox.Contents, now clocks: KnownElapsed.Clocks, limits: OutboxLimits) {
         connection = contents.connection
@@ -89,6 +90,7 @@ struct Draft {
         oldestOrdinary = contents.oldestOrdinary
         damaged = contents.damaged
         self.clocks = clocks
+        run = contents.run
         now = Int64(clamping: elapsed.elapsed(clocks).milliseconds)
     }
 
@@ -104,12 +106,28 @@ struct Draft {
     }
 
     mutating func writeState() throws(OutboxError) {
+        try settleElapsed()
         writes.sample(now: clocks.monotonic)
         state.account = writes.account(now: clocks.monotonic)
         state.mark = KnownElapsed.Mark(elapsed: .milliseconds(now), clocks: clocks)
         state.acknowledged = pending.rows
         try state.write(connection)
         pending.wereNoted()
+    }
+
+    /// It has become known how long the agent was off. What came in this run, before that was known, has not grown older
+    /// by it.
+    private mutating func settleElapsed() throws(OutboxError) {
+        let leap = Int64(clamping: elapsed.settle(clocks).milliseconds)
+        guard leap > 0 else { return }
+        now += leap
+        let doing = "settle ages"
+        try connection.run(
+            "UPDATE row SET expires = expires + ? WHERE expires IS NOT NULL AND first >= ?",
+            [.integer(leap), .sequence(run.firstSequence)], doing: doing)
+        try connection.run(
+            "UPDATE sent SET acknowledged = acknowledged + ? WHERE acknowledged >= ?",
+            [.integer(leap), .integer(run.elapsed)], doing: doing)
     }
 
     mutating func insert(_ row: EncodedRow) throws(OutboxError) {
@@ -228,7 +246,10 @@ struct Draft {
     private mutating func note(lost chunk: OutboxChunk, reason: SensorLoss.Reason) throws(OutboxError) {
         let list = FragmentList(chunk.fragments)
         // Of a damaged row nobody knows more than its range.
-        let runs = chunk.fragments.isEmpty ? [Run(start: chunk.first, count: chunk.count)] : list.runs
+        var runs = chunk.fragments.isEmpty ? [Run(start: chunk.first, count: chunk.count)] : list.runs
+        if PlantedBug.agentDeclaresTooMuch.isPlanted {
+            runs = [Run(start: chunk.first, count: chunk.last - chunk.first + 1)]
+        }
         for run in runs { try OutboxTables.declare(run, connection) }
         for loss in LossReport.losses(in: list, reason: reason) { try LossTable.add(loss, connection) }
         dropped += runs
@@ -237,4 +258,9 @@ struct Draft {
         case .expired: writes.expiredCount += chunk.count
         }
     }
+}
+
+extension PlantedBug {
+    /// The gateway declares the whole span of a lost row, with what stands in other rows between.
+    static var agentDeclaresTooMuch: PlantedBug { PlantedBug("agentDeclaresTooMuch") }
 }

@@ -139,6 +139,18 @@ enum OutboxSchema {
             "PRAGMA journal_mode = DELETE; PRAGMA page_size = \(pageBytes); VACUUM", doing: "make the pages small")
     }
 
+    /// Moves the log of an earlier run into the file, and begins a new one. When a sync of the log failed in that run, the
+    /// system shows us what it wrote though the disk has not got it, and never writes it again: what came behind it would
+    /// be lost with the next power cut.
+    static func foldLog(_ connection: SQLiteConnection) throws(OutboxError) {
+        do throws(OutboxError) {
+            try connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: "fold the log of an earlier run")
+        } catch {
+            // Without room it stays as it is: then it is not known to have failed, and the agent has to start.
+            guard error.problem == .full || error.problem == .busy else { throw error }
+        }
+    }
+
     /// Sets what makes a commit durable and reads it back: a library built otherwise, or a file system without
     /// shared memory, must not pass silently.
     static func makeDurable(_ connection: SQLiteConnection) throws(OutboxError) {

@@ -101,7 +101,7 @@ extension SQLiteOutbox {
         if file == contents.disk.file {
             guard log == nil else { throw OutboxError(.replaced, doing: "append records", which: path + "-wal") }
             // Somebody deleted the log. The open one still has all of it, and it fits into the file.
-            try Self.foldLog(contents.connection, mustBeWhole: true)
+            try Self.foldWholeLog(contents.connection)
             return try openAgain(&contents, mayHaveLost: false, now: now)
         }
         let other = try look(at: path)
@@ -122,16 +122,12 @@ extension SQLiteOutbox {
         (try? OutboxState(reading: contents.connection))?.nextSequence == contents.state.nextSequence
     }
 
-    /// Moves what is in the log into the file and syncs it. What a failed sync left in the cache, and not on the disk, is
-    /// written anew by that.
-    static func foldLog(_ connection: SQLiteConnection, mustBeWhole: Bool) throws(OutboxError) {
+    /// Moves all that is in the log into the file and syncs it.
+    private static func foldWholeLog(_ connection: SQLiteConnection) throws(OutboxError) {
+        let doing = "fold the log into the file"
         var isBusy = false
-        try connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: "fold the log into the file") {
-            isBusy = $0.int(0) != 0
-        }
-        if isBusy, mustBeWhole {
-            throw OutboxError(.busy, doing: "fold the log into the file", which: connection.path)
-        }
+        try connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: doing) { isBusy = $0.int(0) != 0 }
+        if isBusy { throw OutboxError(.busy, doing: doing, which: connection.path) }
     }
 
     // MARK: Opening again
@@ -149,7 +145,7 @@ extension SQLiteOutbox {
             guard try Self.storedEpoch(connection) == epoch else {
                 throw OutboxError(.replaced, doing: "open it again", which: path)
             }
-            try Self.makeReady(connection, limits)
+            try Self.makeReady(connection, limits) { epoch.value }
             if !contents.fileLock.isAt(path + ".lock") {
                 contents.fileLock = try FileLock(path: path + ".lock", outbox: path)
             }

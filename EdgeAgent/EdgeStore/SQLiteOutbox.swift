@@ -23,6 +23,7 @@ public final class SQLiteOutbox: OutboxStore {
         /// As the next write of its row will have it.
         var state: OutboxState
         var elapsed: KnownElapsed
+        let run: RunStart
         var pending = PendingAcknowledgements()
         var writes: WriteCounter
         var pace = TidyPace()
@@ -35,13 +36,23 @@ public final class SQLiteOutbox: OutboxStore {
         var disk = DiskWatch()
     }
 
+    /// Where this run began.
+    struct RunStart {
+        let firstSequence: UInt64
+        /// Milliseconds of known time.
+        let elapsed: Int64
+    }
+
     /// Opens the outbox, making it with a new epoch when there is none.
     ///
-    /// - Parameter clock: for ages and for the account.
+    /// - Parameters:
+    ///   - clock: for ages and for the account.
+    ///   - newEpoch: 64 random bits, asked for when the outbox is made.
     /// - Throws: `.heldByAnother`, `.newerSchema`, `.damaged`, `.cannotOpen`, `.readOnly`, `.notDurable`; `.full` when
     ///   there is no room to make one.
     public init(
-        path: String, limits: OutboxLimits = OutboxLimits(), clock: OutboxClock = .untrusted
+        path: String, limits: OutboxLimits = OutboxLimits(), clock: OutboxClock = .untrusted,
+        newEpoch: () -> UInt64 = { .random(in: .min ... .max) }
     ) throws(OutboxError) {
         let previousMask = umask(0o077)
         defer { umask(previousMask) }
@@ -49,12 +60,12 @@ public final class SQLiteOutbox: OutboxStore {
         let reserve = DiskReserve(path: path + ".reserve")
         let connection: SQLiteConnection
         do throws(OutboxError) {
-            connection = try Self.opened(path, limits)
+            connection = try Self.opened(path, limits, newEpoch)
         } catch {
             // Opening needs room for the log's index; an earlier run kept some for that.
             guard error.problem == .full, reserve.isWhole else { throw error }
             reserve.release()
-            connection = try Self.opened(path, limits)
+            connection = try Self.opened(path, limits, newEpoch)
         }
         epoch = try Self.storedEpoch(connection)
         reserve.refill()
@@ -65,20 +76,25 @@ public final class SQLiteOutbox: OutboxStore {
         let now = clock.now()
         var disk = DiskWatch()
         disk.opened(path)
+        let elapsed = KnownElapsed(after: state.mark, now: now)
+        let run = RunStart(
+            firstSequence: state.nextSequence, elapsed: Int64(clamping: elapsed.elapsed(now).milliseconds))
         contents = Lock(
             Contents(
                 connection: connection, fileLock: fileLock, reserve: reserve, state: state,
-                elapsed: KnownElapsed(after: state.mark, now: now),
+                elapsed: elapsed, run: run,
                 pending: PendingAcknowledgements(rows: state.acknowledged),
                 writes: WriteCounter(after: state.account, now: now.monotonic), disk: disk))
     }
 
     deinit { try? flush() }
 
-    private static func opened(_ path: String, _ limits: OutboxLimits) throws(OutboxError) -> SQLiteConnection {
+    private static func opened(
+        _ path: String, _ limits: OutboxLimits, _ newEpoch: () -> UInt64
+    ) throws(OutboxError) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path)
         OutboxSchema.resize(connection)
-        try makeReady(connection, limits)
+        try makeReady(connection, limits, newEpoch)
         // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
         try connection.run(
             "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
@@ -86,25 +102,19 @@ public final class SQLiteOutbox: OutboxStore {
         return connection
     }
 
-    static func makeReady(_ connection: SQLiteConnection, _ limits: OutboxLimits) throws(OutboxError) {
+    static func makeReady(
+        _ connection: SQLiteConnection, _ limits: OutboxLimits, _ newEpoch: () -> UInt64
+    ) throws(OutboxError) {
         try OutboxSchema.makeDurable(connection)
-        try OutboxSchema.prepare(connection, epoch: randomEpoch)
+        // A run that died after a failed sync may have left commits that are in the cache and not on the disk.
+        try OutboxSchema.foldLog(connection)
+        try OutboxSchema.prepare(connection) {
+            let value = newEpoch()
+            return (0..<8).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * $0)) }
+        }
         // The library itself refuses to let the file grow past the quota.
         let pageBytes = max(try connection.number("PRAGMA page_size"), 512)
         try connection.execute("PRAGMA max_page_count = \(limits.quotaBytes / pageBytes)", doing: "set the quota")
-        do throws(OutboxError) {
-            // A run that died after a failed sync may have left commits that are in the cache and not on the disk.
-            try foldLog(connection, mustBeWhole: false)
-        } catch {
-            // No room to do it in; what is appended needs none either.
-            guard error.problem == .full else { throw error }
-        }
-    }
-
-    private static func randomEpoch() -> [UInt8] {
-        var random = SystemRandomNumberGenerator()
-        let value = random.next()
-        return (0..<8).map { UInt8(truncatingIfNeeded: value >> (56 - 8 * $0)) }
     }
 
     static func storedEpoch(_ connection: SQLiteConnection) throws(OutboxError) -> Epoch {

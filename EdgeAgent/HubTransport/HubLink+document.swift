@@ -23,15 +23,17 @@ extension HubLink {
     ///   - certificateTime: as for a link.
     ///   - wake: rung to have `isStopped` looked at; the calling thread's own.
     ///   - deadline: for everything together: name, connection, handshake and document.
+    ///   - spent: told what it has cost of the network, in both directions and with headers, whatever came of it.
     public static func fetch(
         _ endpoint: HubEndpoint, certificateTime: Int64?, wake: WakeSignal, deadline: MonotonicInstant,
-        isStopped: () -> Bool
+        spent: (UInt64) -> Void, isStopped: () -> Bool
     ) throws(DocumentFailure) -> [UInt8] {
         let outcome: Result<[UInt8], DocumentFailure>
         do throws(LinkFailure) {
             let link = try HubLink(
                 HubTransport(endpoint), login: .nobody, certificateTime: certificateTime, wake: wake,
                 now: SystemTime.monotonic)
+            defer { if let bytes = link.wireBytes { spent(bytes.total) } }
             outcome = try link.drive(until: deadline, isStopped)
         } catch {
             throw .unreachable(error.problem.operatorText)

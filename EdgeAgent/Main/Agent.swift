@@ -30,13 +30,21 @@ enum Agent {
         Terminal.line(
             "edge-agent ready: gateway \(loaded.uplink.gateway), \(parts.drivers.count) drivers, epoch \(parts.store.epoch)"
         )
-        let signal = signals.wait()
-        logger.info("stopping", metadata: ["signal": "\(signal)"])
+        var signal = signals.wait(atMost: startTime)
+        if signal == nil {
+            let released = ProgramPages.letGo()
+            logger.debug("what only the start needed is let go", metadata: ["bytes": "\(released)"])
+        }
+        while signal == nil { signal = signals.wait(atMost: .seconds(3600)) }
+        logger.info("stopping", metadata: ["signal": "\(signal ?? 0)"])
         for step in parts.shutdown {
             logger.debug("stopping", metadata: ["part": "\(step.name)"])
             step.stop()
         }
     }
+
+    /// After which a gateway has connected, if it can, and runs as it will for days.
+    private static let startTime = Duration.seconds(10)
 
     private static func makeLogger(_ level: AgentConfig.LogLevel) -> Logger {
         LoggingSystem.bootstrap { StreamLogHandler.standardError(label: $0) }
@@ -69,11 +77,12 @@ struct StopSignals {
         signal(SIGPIPE, SIG_IGN)
     }
 
-    func wait() -> Int32 {
+    /// The next one; `nil` when none came in time.
+    func wait(atMost limit: Duration) -> Int32? {
         var set = set
-        var received: Int32 = 0
-        while sigwait(&set, &received) != 0 {}
-        return received
+        var time = timespec(tv_sec: Int(limit.components.seconds), tv_nsec: 0)
+        let received = sigtimedwait(&set, nil, &time)
+        return received > 0 ? received : nil
     }
 }
 
@@ -180,7 +189,9 @@ private struct Parts {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
         let (core, uplink) = (core, uplink)
-        try rules.start(swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() })
+        try rules.start(
+            .init(
+                swap: { core.replaceRules($0) }, reported: { uplink.reportChanged() }, spent: { uplink.spent($0) }))
         try failing { () throws(UplinkError) in try uplink.start() }
         for driver in drivers {
             try failing { () throws(DriverError) in try driver.start(into: core) }

@@ -91,6 +91,7 @@ enum EdgeAgentCommand {
             Terminal.error("\(file): hub: \(problem.operatorText)")
             throw .failed
         }
+        for line in RuleLines.warnings(loaded) { Terminal.error("\(file): warning: \(line)") }
         Terminal.line(
             "\(file) is right: gateway \(loaded.uplink.gateway), hub \(loaded.uplink.hubHost), \(drivers) drivers")
     }

@@ -35,6 +35,15 @@ final class RuleKeeper: Sendable {
     }
 
     private let surroundings: Surroundings
+    /// What the keeper tells the rest of the agent.
+    struct Doors: Sendable {
+        let swap: @Sendable (RuleSwap) -> Void
+        /// The report says something else.
+        let reported: @Sendable () -> Void
+        /// Bytes on the network.
+        let spent: @Sendable (UInt64) -> Void
+    }
+
     private let wake: WakeSignal
     private let mail = Mutex(Mail())
     private let told: Mutex<RuleSetReport>
@@ -49,7 +58,7 @@ final class RuleKeeper: Sendable {
         }
         self.wake = wake
         self.surroundings = surroundings
-        let (rules, report) = surroundings.kept()
+        let (rules, report) = try surroundings.kept()
         firstRules = rules
         told = Mutex(report)
     }
@@ -63,11 +72,8 @@ final class RuleKeeper: Sendable {
         wake.ring()
     }
 
-    /// - Parameter reported: called when the report says something else.
-    func start(
-        swap: @escaping @Sendable (RuleSwap) -> Void, reported: @escaping @Sendable () -> Void
-    ) throws(AgentFailure) {
-        let made = OwnThread.run(name: "rules") { self.run(swap, reported) }
+    func start(_ doors: Doors) throws(AgentFailure) {
+        let made = OwnThread.run(name: "rules") { self.run(doors) }
         guard let made else {
             throw AgentFailure(description: "the system has no thread left; raise the limits of this service")
         }
@@ -85,36 +91,36 @@ final class RuleKeeper: Sendable {
 
     // MARK: Its own thread
 
-    private func run(_ swap: @Sendable (RuleSwap) -> Void, _ reported: () -> Void) {
+    private func run(_ doors: Doors) {
         var keeper = RuleSetKeeper(report)
         var random = SystemRandomNumberGenerator()
-        note(keeper.report, reported)
+        note(keeper.report, doors)
         while !mail.withLock({ $0.isStopping }) {
             let now = SystemTime.monotonic
             if let wish = mail.withLock({ $0.wish.take() }), keeper.wished(wish, now: now) {
-                note(keeper.report, reported)
+                note(keeper.report, doors)
             }
             guard let step = keeper.nextStep(now: SystemTime.monotonic) else {
                 wake.wait(until: min(keeper.deadline ?? now + .seconds(60), now + .seconds(60)))
                 continue
             }
-            let outcome = perform(step, swap)
+            let outcome = perform(step, doors)
             keeper.ended(outcome, now: SystemTime.monotonic, using: &random)
             tell(step, outcome)
-            note(keeper.report, reported)
+            note(keeper.report, doors)
         }
     }
 
-    private func perform(_ step: RuleSetKeeper.Step, _ swap: (RuleSwap) -> Void) -> RuleSetKeeper.Outcome {
+    private func perform(_ step: RuleSetKeeper.Step, _ doors: Doors) -> RuleSetKeeper.Outcome {
         switch step {
         case .withdraw:
             return run(
                 surroundings.config.rules, origin: "the hub, which has withdrawn its rule set", kept: KeptRuleSet.none,
-                as: nil, swap)
+                as: nil, doors)
         case .take(let reference):
             let text: [UInt8]
             do throws(DocumentFailure) {
-                text = try fetch(reference)
+                text = try fetch(reference, doors)
             } catch {
                 return error.outcome(of: reference)
             }
@@ -130,21 +136,22 @@ final class RuleKeeper: Sendable {
                     kept: KeptRuleSet(reference: reference, since: since, text: text).bytes,
                     as: .init(
                         version: reference.version, sha256: reference.sha256, since: since, ruleCount: count),
-                    swap)
+                    doors)
             } catch {
                 return .refused(error.problems.map(\.description))
             }
         }
     }
 
-    private func fetch(_ reference: RuleSetReference) throws(DocumentFailure) -> [UInt8] {
+    private func fetch(_ reference: RuleSetReference, _ doors: Doors) throws(DocumentFailure) -> [UInt8] {
         let present = surroundings.clock.certificateTime().unixSeconds
         let endpoint = surroundings.uplink.documentEndpoint(
             reference.address, bytesMax: RuleSet.bytesMax, foreignCAFile: surroundings.config.hubRules.caFile,
             present: present)
         guard let endpoint else { throw .unusable("it is no https:// address and no path at the hub") }
         return try HubLink.fetch(
-            endpoint, certificateTime: present, wake: wake, deadline: SystemTime.monotonic + Self.fetchTimeMax
+            endpoint, certificateTime: present, wake: wake, deadline: SystemTime.monotonic + Self.fetchTimeMax,
+            spent: doors.spent
         ) { isOvertaken }
     }
 
@@ -154,10 +161,10 @@ final class RuleKeeper: Sendable {
     /// Hands the rules to the core and waits until they run and are kept, or are not.
     private func run(
         _ rules: [EdgeRule], origin: String, kept: [UInt8], as running: RuleSetReport.Running?,
-        _ swap: (RuleSwap) -> Void
+        _ doors: Doors
     ) -> RuleSetKeeper.Outcome {
         let verdict = Monitor<SinkError??>(nil)
-        swap(
+        doors.swap(
             RuleSwap(
                 rules: rules, origin: origin, kept: [KeptState(key: Surroundings.key, bytes: kept)],
                 done: { error in verdict.withLock { $0 = .some(error) } }))
@@ -194,9 +201,9 @@ final class RuleKeeper: Sendable {
     }
 
     /// For the twin at once, and for `edge-agent status`, as far as the disk takes it.
-    private func note(_ report: RuleSetReport, _ reported: () -> Void) {
+    private func note(_ report: RuleSetReport, _ doors: Doors) {
         told.withLock { $0 = report }
-        reported()
+        doors.reported()
         surroundings.keep(report)
     }
 }
@@ -229,12 +236,14 @@ extension RuleKeeper.Surroundings {
     }
 
     /// What runs from the start on.
-    func kept() -> ([EdgeRule], RuleSetReport) {
+    ///
+    /// - Throws: when the outbox does not give it back: to run without it would end the faults of its rules.
+    func kept() throws(AgentFailure) -> ([EdgeRule], RuleSetReport) {
         let bytes: [UInt8]
         do throws(OutboxError) {
             bytes = try store.kept(Self.key) ?? KeptRuleSet.none
         } catch {
-            return refusing("", "", ["the outbox does not give back the rule set that ran before: \(error)"])
+            throw AgentFailure(description: "the rule set that ran last cannot be read: \(error)")
         }
         guard bytes != KeptRuleSet.none else { return (config.rules, RuleSetReport()) }
         guard let kept = KeptRuleSet(bytes, sha256: { GatewayCrypto.sha256($0) }) else {

@@ -7,6 +7,9 @@ public import Telemetry
 /// runs, the monotonic clock counts. What passed while it was off counts only as far as it is known: the machine was
 /// not restarted meanwhile, or a time service vouched for the wall clock both then and now. What is not known does not
 /// count, so a record may be kept for too long, and never for too short.
+///
+/// When that becomes known only later, the axis makes a leap, which `settle` tells: what was put on it in this run
+/// before has to leap with it.
 public struct KnownElapsed: Sendable, Equatable {
     /// The clocks at one moment.
     public struct Clocks: Sendable, Equatable {
@@ -51,21 +54,31 @@ public struct KnownElapsed: Sendable, Equatable {
             base += max(now.monotonic - last.clocks.monotonic, .zero)
         } else {
             unsettled = last
-            _ = elapsed(now)
+            _ = settle(now)
         }
     }
 
-    /// The time now on the axis; never less than before. A wall clock that becomes trusted settles how long the agent
-    /// was off.
-    public mutating func elapsed(_ now: Clocks) -> Duration {
-        let running = max(now.monotonic - start, .zero)
-        if let last = unsettled, now.quality == .synchronised {
-            unsettled = nil
-            if last.clocks.quality == .synchronised {
-                let between = Duration.milliseconds(now.wall.milliseconds - last.clocks.wall.milliseconds)
-                base += max(between - running, .zero)
-            }
-        }
-        return base + running
+    /// The time now on the axis; never less than before.
+    public func elapsed(_ now: Clocks) -> Duration {
+        if PlantedBug.agentExpiresByWallClock.isPlanted { return .milliseconds(now.wall.milliseconds) }
+        return base + max(now.monotonic - start, .zero)
     }
+
+    /// A wall clock that has become trusted settles how long the agent was off.
+    ///
+    /// - Returns: the leap that the axis made; usually zero.
+    public mutating func settle(_ now: Clocks) -> Duration {
+        guard let last = unsettled, now.quality == .synchronised else { return .zero }
+        unsettled = nil
+        guard last.clocks.quality == .synchronised else { return .zero }
+        let between = Duration.milliseconds(now.wall.milliseconds - last.clocks.wall.milliseconds)
+        let leap = max(between - max(now.monotonic - start, .zero), .zero)
+        base += leap
+        return leap
+    }
+}
+
+extension PlantedBug {
+    /// Ages go by the wall clock.
+    static var agentExpiresByWallClock: PlantedBug { PlantedBug("agentExpiresByWallClock") }
 }

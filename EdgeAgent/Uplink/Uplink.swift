@@ -58,7 +58,7 @@ public final class Uplink: Sendable {
             store: store, handler: handler, clock: clock, restamper: restamper,
             report: report, desired: desired, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
-            UplinkLoop(settings, surroundings).run()
+            UplinkLoop(settings, surroundings, in: SystemWorld(settings.endpoint)).run()
             mailbox.ended()
         }
         guard let made else { throw UplinkError.systemRefused(doing: "start the uplink's thread") }
@@ -70,6 +70,9 @@ public final class Uplink: Sendable {
 
     /// The gateway's report may say something else now. Any thread; does not block.
     public func reportChanged() { mailbox.post { $0.hasNews = true } }
+
+    /// Something else of this gateway has used the network: it counts for the bytes of the day. Any thread; does not block.
+    public func spent(_ bytes: UInt64) { mailbox.post { $0.bytesSpent += bytes } }
 
     /// What the link does now; for status pages and `status`.
     public var state: LinkState { mailbox.linkState }
@@ -119,6 +122,7 @@ final class UplinkMailbox: Sendable {
     struct Mail: Sendable {
         var hasNewRecords = false
         var hasNews = false
+        var bytesSpent: UInt64 = 0
         var answers: [Answer] = []
         var stopBy: MonotonicInstant?
     }

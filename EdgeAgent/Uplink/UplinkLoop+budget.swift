@@ -53,7 +53,7 @@ struct DayBytes {
 extension UplinkLoop {
     /// Counts what has crossed the network; once a second, and when a connection ends.
     func countBytes(isEnd: Bool = false) {
-        let now = SystemTime.monotonic
+        let now = world.now
         guard isEnd || now >= bytes.nextLook else { return }
         bytes.nextLook = now + DayBytes.pause
         if let total = transport?.wireBytes?.total { bytes.count(total) }

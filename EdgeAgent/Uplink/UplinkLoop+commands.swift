@@ -63,7 +63,7 @@ extension UplinkLoop {
     }
 
     private func acknowledge(_ ticket: ClientMessage.Ticket?) {
-        if let ticket { transport?.acknowledge(ticket, now: SystemTime.monotonic) }
+        if let ticket { transport?.acknowledge(ticket, now: world.now) }
     }
 
     private func received(_ publish: HubPublish, payload: [UInt8], child: DeviceID?) {
@@ -86,12 +86,12 @@ extension UplinkLoop {
     private func methodCalled(_ name: String, rid: String, payload: [UInt8], child: DeviceID?) {
         let call = CommandCall(
             device: child ?? settings.gateway, name: name, payload: payload,
-            deadline: SystemTime.monotonic + settings.methodTimeMax)
+            deadline: world.now + settings.methodTimeMax)
         guard commands.methodCount < CommandQueue.methodCountMax else {
             let topic = Self.answerTopic(status: 429, rid: rid, child: child)
             // Without a place for the answer the caller learns it by its own time limit.
             let body = Array(#"{"error":"too many commands are under way at this gateway"}"#.utf8)
-            _ = transport?.publish(topic, body, now: SystemTime.monotonic)
+            _ = transport?.publish(topic, body, now: world.now)
             return
         }
         commands.methodCount += 1
@@ -125,7 +125,7 @@ extension UplinkLoop {
                     metadata: ["device": "\(call.device)", "command": "\(call.name)"])
                 return
             }
-            if transport.publish(topic, answer.payload, now: SystemTime.monotonic) == nil {
+            if transport.publish(topic, answer.payload, now: world.now) == nil {
                 logger.warning(
                     "a command's answer found no place; too much is waiting for the hub's acknowledgement",
                     metadata: ["device": "\(call.device)", "command": "\(call.name)"])
@@ -172,7 +172,7 @@ extension UplinkLoop {
             // Without a ticket the hub does not know whether it arrived, and does not care.
             guard let ticket = message.ticket else { return }
             commands.withheld.append((command, ticket))
-            commands.withheldRetryAt = SystemTime.monotonic + .seconds(1)
+            commands.withheldRetryAt = world.now + .seconds(1)
         }
     }
 
@@ -192,13 +192,13 @@ extension UplinkLoop {
 
     /// Tries once a second to keep what the store refused, in the order in which it came.
     func keepWithheld() {
-        while let (command, ticket) = commands.withheld.first, SystemTime.monotonic >= commands.withheldRetryAt {
+        while let (command, ticket) = commands.withheld.first, world.now >= commands.withheldRetryAt {
             do throws(OutboxError) {
                 try keep(command, ticket)
                 commands.withheld.removeFirst()
                 logger.info("a command could be kept at last", metadata: ["device": "\(command.device)"])
             } catch {
-                commands.withheldRetryAt = SystemTime.monotonic + .seconds(1)
+                commands.withheldRetryAt = world.now + .seconds(1)
             }
         }
     }
@@ -239,7 +239,7 @@ extension UplinkLoop {
         }
         let call = CommandCall(
             device: command.device, name: command.name, payload: command.payload,
-            deadline: SystemTime.monotonic + limit)
+            deadline: world.now + limit)
         commands.queuedCount += 1
         let mailbox = mailbox
         handler.perform(call) { answer in
@@ -250,7 +250,7 @@ extension UplinkLoop {
     }
 
     private func end(_ messageID: String, outcome: String) {
-        twin.changed(now: SystemTime.monotonic)
+        twin.changed(now: world.now)
         do throws(OutboxError) {
             try store.endCommand(messageID, outcome: outcome)
         } catch {
@@ -267,7 +267,7 @@ extension UplinkLoop {
         } catch {
             logger.error("a receipt could not be kept", metadata: ["reason": "\(error)"])
         }
-        twin.changed(now: SystemTime.monotonic)
+        twin.changed(now: world.now)
         guard let receipt = Receipt(parsing: payload) else {
             logger.warning("a receipt of the hub cannot be read")
             return

@@ -13,7 +13,7 @@ struct HubTiming {
     var exchange = TimeExchange()
     var doubt = ClockDoubt()
     /// The hub's web server is being asked for the date.
-    var question: (link: HubLink, until: MonotonicInstant)?
+    var question: (link: any HubConnection, until: MonotonicInstant)?
     /// Corrections that the link has been told of.
     var correctionsSeen: Int
     /// Corrections at the beginning of the attempt: its token was made with that clock.
@@ -25,10 +25,10 @@ struct HubTiming {
     private let clock: GatewayClock
 
     /// - Parameter restamper: as the run began, and as it is kept.
-    init(_ clock: GatewayClock, _ restamper: Restamper) {
+    init(_ clock: GatewayClock, _ restamper: Restamper, now: MonotonicInstant) {
         self.clock = clock
         self.restamper = restamper
-        keptUntil = SystemTime.monotonic + ClockMemory.interval
+        keptUntil = now + ClockMemory.interval
         correctionsSeen = clock.corrections(after: 0).count
         correctionsBefore = correctionsSeen
     }
@@ -63,13 +63,13 @@ extension UplinkLoop {
     // MARK: While the link stands
 
     func exchangeTime() {
-        let now = SystemTime.monotonic
+        let now = world.now
         guard let transport, transport.hasRoom, let rid = timing.exchange.nextRequest(now: now) else { return }
         _ = transport.publish(HubTopics.timeGet(rid: rid), [], now: now)
     }
 
     func timeAnswered(_ payload: [UInt8], rid: String) {
-        let now = SystemTime.monotonic
+        let now = world.now
         guard let roundTrip = timing.exchange.answered(rid: rid, now: now) else { return }
         guard let answer = HubTime(parsing: payload) else {
             logger.warning("the hub's answer about the time cannot be read")
@@ -81,7 +81,7 @@ extension UplinkLoop {
     }
 
     /// A WebSocket's first answer has a date of its own.
-    func noteDate(of transport: HubLink) {
+    func noteDate(of transport: any HubConnection) {
         guard let date = transport.date, !transport.isAccepted else { return }
         clock.learned(date.time, at: date.at, uncertainty: date.uncertainty, from: .hubDate)
     }
@@ -93,7 +93,7 @@ extension UplinkLoop {
         timing.correctionsSeen = count
         for correction in corrections {
             link.tokenShortened(by: correction.delta)
-            timing.corrected(correction, now: SystemTime.monotonic)
+            timing.corrected(correction, now: world.now)
         }
         commands.mayWait = true
         try checkCertificate()
@@ -101,7 +101,7 @@ extension UplinkLoop {
 
     /// While the link stands: a hub that answers no question about the time has a web server that may say it.
     func learnTheDate() throws(LinkFailure) {
-        let now = SystemTime.monotonic
+        let now = world.now
         if timing.question != nil { return workOnTheQuestion(until: now) }
         guard timing.exchange.isSilent(now: now), timing.doubt.isDue(now: now), clock.now().quality != .synchronised
         else { return }
@@ -132,7 +132,7 @@ extension UplinkLoop {
 
     /// Begins to ask the hub's web server for the date when our clock may be what keeps us out.
     func considerTheClock(_ problem: LinkProblem) {
-        let now = SystemTime.monotonic
+        let now = world.now
         if problem.mayBeTheClock, timing.isCorrectedSince { return link.retryAtOnce(now: now) }
         let isSynchronised = clock.now().quality == .synchronised
         guard timing.doubt.isInDoubt(after: problem, isSynchronised: isSynchronised, now: now) else { return }
@@ -143,7 +143,7 @@ extension UplinkLoop {
     }
 
     private func beginTheQuestion() {
-        let now = SystemTime.monotonic
+        let now = world.now
         do throws(LinkFailure) {
             let link = try wakeUp(asking: settings.dateEndpoint)
             timing.question = (link, now + ClockDoubt.askTimeMax)
@@ -154,7 +154,7 @@ extension UplinkLoop {
 
     /// One turn of the question.
     func askForTheDate() {
-        workOnTheQuestion(until: SystemTime.monotonic + .seconds(1))
+        workOnTheQuestion(until: world.now + .seconds(1))
         readMail()
     }
 
@@ -163,8 +163,8 @@ extension UplinkLoop {
         question.wait(until: min(until, waited))
         var problem: LinkProblem?
         do throws(LinkFailure) {
-            _ = try question.read(now: SystemTime.monotonic)
-            try question.write(now: SystemTime.monotonic)
+            _ = try question.read(now: world.now)
+            try question.write(now: world.now)
         } catch {
             problem = error.problem
         }
@@ -176,10 +176,10 @@ extension UplinkLoop {
                 logger.info("this gateway's clock is right; the hub's refusal has another reason")
                 return
             }
-            link.retryAtOnce(now: SystemTime.monotonic)
+            link.retryAtOnce(now: world.now)
         } else if let problem {
             questionFailed(problem)
-        } else if SystemTime.monotonic >= until {
+        } else if world.now >= until {
             questionFailed(question.overdueProblem)
         }
     }

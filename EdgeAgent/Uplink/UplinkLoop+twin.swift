@@ -9,7 +9,7 @@ internal import Logging
 extension UplinkLoop {
     func exchangeTwin() {
         guard let transport, transport.hasRoom else { return }
-        let now = SystemTime.monotonic
+        let now = world.now
         let request = twin.nextRequest(now: now) { fullReport() }
         switch request {
         case .get(let rid): _ = transport.publish(HubTopics.twinGet(rid: rid), [], now: now)
@@ -19,7 +19,7 @@ extension UplinkLoop {
     }
 
     func twinAnswered(_ status: Int, rid: String, payload: [UInt8]) {
-        switch twin.answered(rid: rid, status: status, now: SystemTime.monotonic) {
+        switch twin.answered(rid: rid, status: status, now: world.now) {
         case .ignore: break
         case .reported: logger.debug("the hub keeps what this gateway reported")
         case .refused(let status):
@@ -36,6 +36,6 @@ extension UplinkLoop {
     /// Seen, and told so once the whole twin has come.
     func desiredChanged(_ version: Int64) {
         desiredVersion = version
-        twin.desiredChanged(now: SystemTime.monotonic)
+        twin.desiredChanged(now: world.now)
     }
 }

@@ -47,19 +47,25 @@ final class UplinkLoop {
     var bytes: DayBytes
     /// As the log and the twin have it.
     var allowanceTold = ByteBudget.Allowance.everything
-    private let hub: HubTransport
-    private(set) var transport: HubLink?
+    let world: any UplinkWorld
+    private(set) var transport: (any HubConnection)?
     var link: LinkSupervisor
     private var drain: DrainOrder
     private var envelope: BatchEnvelope
-    private var random = SystemRandomNumberGenerator()
+    var random: SeededRandom
     private var travelling: [PublishID: (ticket: DrainOrder.Ticket, batch: OutboxBatch)] = [:]
     /// Acknowledged by the hub, but the store could not forget them yet.
     private var unforgotten: [OutboxBatch] = []
     private var stopBy: MonotonicInstant?
 
-    init(_ settings: UplinkSettings, _ surroundings: Surroundings) {
+    /// - Parameter seed: of what is left to chance: how long to wait between two attempts.
+    init(
+        _ settings: UplinkSettings, _ surroundings: Surroundings, in world: any UplinkWorld,
+        seed: UInt64 = .random(in: .min ... .max)
+    ) {
         self.settings = settings
+        self.world = world
+        random = SeededRandom(seed: seed)
         store = surroundings.store
         handler = surroundings.handler
         clock = surroundings.clock
@@ -68,11 +74,10 @@ final class UplinkLoop {
         logger = surroundings.logger
         mailbox = surroundings.mailbox
         identity = HubIdentity(settings.gateway)
-        hub = HubTransport(settings.endpoint)
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(
             inflightCountMax: settings.inflightCountMax, batchBytesMax: settings.batchBytesMax, shares: settings.shares)
-        timing = HubTiming(clock, surroundings.restamper)
+        timing = HubTiming(clock, surroundings.restamper, now: world.now)
         bytes = DayBytes(
             ByteBudget(
                 perDay: settings.bytesPerDay, atEnd: settings.atEndOfBudget,
@@ -81,49 +86,60 @@ final class UplinkLoop {
     }
 
     func run() {
+        begin()
+        while !isFinished { step() }
+        end()
+    }
+
+    func begin() {
         countBytes()
         if bytes.closesAt == nil { connect() } else { link.pause() }
-        while !isFinished {
-            do throws(LinkFailure) {
-                try turn()
-            } catch {
-                linkFailed(error.problem)
-            }
+    }
+
+    /// Waits until there is something to do, and does it.
+    func step() {
+        do throws(LinkFailure) {
+            try turn()
+        } catch {
+            linkFailed(error.problem)
         }
-        transport?.disconnect(now: SystemTime.monotonic)
+    }
+
+    func end() {
+        transport?.disconnect(now: world.now)
         countBytes(isEnd: true)
         if bytes.budget.perDay != nil { keepBytes() }
         transport = nil
     }
 
     /// Stopping ends at once without a link, and otherwise when nothing is left to send or time is up.
-    private var isFinished: Bool {
+    var isFinished: Bool {
         guard let stopBy else { return false }
-        guard link.isConnected, SystemTime.monotonic < stopBy else { return true }
+        guard link.isConnected, world.now < stopBy else { return true }
         return drain.inflightCount == 0 && drain.nextRequest() == nil
     }
 
     private func turn() throws(LinkFailure) {
-        let now = SystemTime.monotonic
+        let now = world.now
         if timing.question != nil, transport == nil { return askForTheDate() }
         try noteCorrections()
         keepClock(now: now)
         countBytes()
         if isClosedForToday(now: now) {
-            mailbox.wake.wait(until: now + .seconds(1))
+            world.wait(for: mailbox.wake, until: now + .seconds(1))
             return readMail()
         }
         perform(link.timerFired(now: now))
         guard let transport else {
             // A clock that nobody has vouched for may be set at any time, and what was stamped before is noted then.
             let pause = clock.now().quality == .synchronised ? Duration.seconds(60) : .seconds(1)
-            mailbox.wake.wait(until: min(link.deadline ?? .init(nanoseconds: .max), now + pause))
+            world.wait(for: mailbox.wake, until: min(link.deadline ?? .init(nanoseconds: .max), now + pause))
             readMail()
             return
         }
         let idleUntil = now + (timing.question == nil ? .seconds(1) : .milliseconds(50))
         transport.wait(until: min(link.deadline ?? idleUntil, idleUntil))
-        let events = Result { () throws(LinkFailure) in try transport.read(now: SystemTime.monotonic) }
+        let events = Result { () throws(LinkFailure) in try transport.read(now: world.now) }
         noteDate(of: transport)
         try handle(events.get())
         readMail()
@@ -136,14 +152,15 @@ final class UplinkLoop {
             exchangeTime()
             try learnTheDate()
         }
-        try transport.write(now: SystemTime.monotonic)
+        try transport.write(now: world.now)
     }
 
     func readMail() {
         let mail = mailbox.take()
         stopBy = mail.stopBy
         if mail.hasNewRecords { drain.recordsStored() }
-        if mail.hasNews { twin.changed(now: SystemTime.monotonic) }
+        if mail.bytesSpent > 0 { bytes.budget.used(mail.bytesSpent) }
+        if mail.hasNews { twin.changed(now: world.now) }
         for answer in mail.answers { answered(answer) }
     }
 
@@ -156,7 +173,7 @@ final class UplinkLoop {
         case .giveUpAttempt: linkFailed(transport?.overdueProblem ?? .silent(host: settings.hubHost))
         case .renewToken:
             logger.info("the token ends soon; connecting again with a new one")
-            transport?.disconnect(now: SystemTime.monotonic)
+            transport?.disconnect(now: world.now)
             connect()
         }
     }
@@ -164,13 +181,12 @@ final class UplinkLoop {
     private func connect() {
         drop()
         connection += 1
-        let now = SystemTime.monotonic
-        link.attemptStarted(now: now)
+        link.attemptStarted(now: world.now)
         timing.attemptStarted()
         do throws(LinkFailure) {
-            transport = try HubLink(
-                hub, login: try login(), certificateTime: clock.certificateTime().unixSeconds, wake: mailbox.wake,
-                now: now)
+            transport = try world.connect(
+                to: settings.endpoint, login: try login(), certificateTime: clock.certificateTime().unixSeconds,
+                wake: mailbox.wake)
         } catch {
             linkFailed(error.problem)
         }
@@ -178,10 +194,10 @@ final class UplinkLoop {
 
     private func linkFailed(_ problem: LinkProblem) {
         drop()
-        switch link.failed(problem, now: SystemTime.monotonic, using: &random) {
+        switch link.failed(problem, now: world.now, using: &random) {
         case .ignore: break
         case .wait(let until, let isNews):
-            let wait = (until - SystemTime.monotonic).millisecondsClamped
+            let wait = (until - world.now).millisecondsClamped
             let level: Logger.Level = !isNews ? .debug : problem.mayHealByItself ? .warning : .error
             logger.log(
                 level: level, "no link to the hub",
@@ -224,10 +240,10 @@ final class UplinkLoop {
             case .accepted: try accepted()
             case .acknowledged(let identifier):
                 guard let sent = travelling.removeValue(forKey: identifier) else { continue }
-                if drain.batchAcknowledged(sent.ticket, now: SystemTime.monotonic) { acknowledged.append(sent.batch) }
+                if drain.batchAcknowledged(sent.ticket, now: world.now) { acknowledged.append(sent.batch) }
             case .subscribed(let granted):
                 noteSubscriptions(granted)
-                twin.linkCameUp(now: SystemTime.monotonic)
+                twin.linkCameUp(now: world.now)
             case .message(let message): received(message)
             case .overLargeMessage: break
             }
@@ -236,7 +252,7 @@ final class UplinkLoop {
     }
 
     private func accepted() throws(LinkFailure) {
-        let now = SystemTime.monotonic
+        let now = world.now
         timing.doubt.settled()
         switch settings.credentials {
         case .certificate: link.accepted(tokenLifetime: nil, now: now)
@@ -266,7 +282,7 @@ final class UplinkLoop {
         let time = HubTopics.filter(.timeResponses, of: identity)
         for (filter, isGranted) in zip(HubSubscriptions.filters(of: identity), granted) {
             if filter == time {
-                isGranted ? timing.exchange.granted(now: SystemTime.monotonic) : timing.exchange.linkLost()
+                isGranted ? timing.exchange.granted(now: world.now) : timing.exchange.linkLost()
             }
             // Another hub than ours need not know it; then nobody is asked.
             if isGranted || filter == time { continue }
@@ -309,9 +325,9 @@ final class UplinkLoop {
         }
     }
 
-    private func send(_ transport: HubLink) throws(LinkFailure) {
+    private func send(_ transport: any HubConnection) throws(LinkFailure) {
         // What time it is and how the hub takes batches comes at once, and counts for all that waits.
-        if timing.exchange.isAnswerNear(now: SystemTime.monotonic) { return }
+        if timing.exchange.isAnswerNear(now: world.now) { return }
         while transport.hasRoom, let request = nextRequest() {
             let batch: OutboxBatch?
             do throws(OutboxError) {
@@ -328,13 +344,13 @@ final class UplinkLoop {
                 continue
             }
             let message = envelope.message(of: batch, epoch: store.epoch, mendedBy: timing.restamper)
-            guard let identifier = transport.publish(message.topic, message.payload, now: SystemTime.monotonic) else {
+            guard let identifier = transport.publish(message.topic, message.payload, now: world.now) else {
                 throw LinkFailure(.lost(detail: "a batch could not be published on \(message.topic)"))
             }
             bytes.prepay(UInt64(message.payload.count))
             let sent = DrainOrder.Sent(
                 runStarts: batch.runs.map(\.start), lastSequence: batch.lastSequence, bytes: message.payload.count)
-            let ticket = drain.batchSent(request, sent, now: SystemTime.monotonic)
+            let ticket = drain.batchSent(request, sent, now: world.now)
             travelling[identifier] = (
                 ticket, OutboxBatch(rows: batch.rows, runs: batch.runs, fragments: [], dropped: batch.dropped)
             )
@@ -348,13 +364,12 @@ extension UplinkLoop {
     func learnedEncodings(_ encodings: [String]) { envelope.hubTakes(encodings) }
 
     /// Needed by the other files of this loop.
-    func wakeUp(asking endpoint: HubEndpoint) throws(LinkFailure) -> HubLink {
+    func wakeUp(asking endpoint: HubEndpoint) throws(LinkFailure) -> any HubConnection {
         let login = ClientLogin(clientID: "", userName: "", password: nil, keepAliveSeconds: 60)
         guard let login else { throw LinkFailure(.credentialsUnusable(detail: "a name is too long for MQTT")) }
-        timing.doubt.asked(now: SystemTime.monotonic, using: &random)
-        return try HubLink(
-            HubTransport(endpoint), login: login, certificateTime: clock.lowestTime().unixSeconds,
-            wake: mailbox.wake, now: SystemTime.monotonic)
+        timing.doubt.asked(now: world.now, using: &random)
+        return try world.connect(
+            to: endpoint, login: login, certificateTime: clock.lowestTime().unixSeconds, wake: mailbox.wake)
     }
 }
 

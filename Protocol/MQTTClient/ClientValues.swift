@@ -38,6 +38,9 @@ public struct ClientMessage: Sendable, Equatable {
     public let ticket: Ticket?
     /// It was waiting at the server when the subscription was made.
     public let isRetained: Bool
+    /// DUP: the server has sent it before, perhaps on an earlier connection; every repetition is marked so
+    /// ([MQTT-3.3.1-1]).
+    public let isDuplicate: Bool
 }
 
 /// Names a message of ours until the server has acknowledged it; used again afterwards.

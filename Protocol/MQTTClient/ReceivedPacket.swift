@@ -70,7 +70,9 @@ enum ReceivedPacket: Equatable {
         guard qos == 1 || flags & 0b1000 == 0 else { throw .malformed("a PUBLISH of QoS 0 marked as a repetition") }
         let topic = try body.topic()
         let ticket = qos == 1 ? ClientMessage.Ticket(id: try body.packetID()) : nil
-        return ClientMessage(topic: topic, payload: body.rest(), ticket: ticket, isRetained: flags & 1 == 1)
+        return ClientMessage(
+            topic: topic, payload: body.rest(), ticket: ticket, isRetained: flags & 1 == 1,
+            isDuplicate: flags & 0b1000 != 0)
     }
 }
 

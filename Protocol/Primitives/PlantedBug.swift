@@ -30,6 +30,9 @@ public struct PlantedBug: Sendable {
             planted.withLock { $0 = name }
             return nil
         }
+
+        /// Takes the planted bug away; for a test that goes on in the same process.
+        public static func unplant() { planted.withLock { $0 = nil } }
     #else
         /// Keeps nothing, so that not even the name is in the program.
         @inlinable public init(_: StaticString) {}

@@ -4,9 +4,11 @@ import contextlib
 import hashlib
 import http.server
 import json
+import random
 import ssl
 import subprocess
 import threading
+import time
 
 import paho.mqtt.publish
 import pytest
@@ -14,6 +16,8 @@ import pytest
 from clients import run
 from services import HTTPSHub
 from stage import StageError, free_port, wait_until
+from test_disks import fault_disk  # noqa: F401
+from test_kill import SEED
 
 GATEWAY, SENSOR = "gw-1", "sensor-1"
 
@@ -505,3 +509,99 @@ def test_a_published_set_survives_the_hub(plant):
     plant.start_hub()
     plant.until("1", "running")
     assert PRESSURE.strip() in plant.ruleset("show", "1")
+
+
+def test_kills_while_sets_change_leave_one_set_and_every_fault_once(plant):
+    """The pressure is too high all the time; each change of the rule ends its fault and begins another, and none is lost or
+    said twice, whoever is killed when."""
+    print(f"SEED={SEED}")
+    chance = random.Random(SEED)
+    texts = [PRESSURE, PRESSURE.replace("> 5", "> 5.5")]
+    for version in (0, 1):
+        plant.ruleset("publish", plant.file(texts[version]), "--version", str(version))
+    for number in range(10):
+        plant.ruleset("assign", str(number % 2), "--gateway", GATEWAY)
+        time.sleep(chance.uniform(0, 0.15))
+        which = chance.choice(["agent", "agent", "hub"])
+        plant.kill(which)
+        plant.start_hub() if which == "hub" else plant.start_agent()
+        plant.measure(pressure=9)
+    plant.until("1", "running")
+    plant.measure(pressure=9)
+    plant.measure(pressure=1)
+    wait_until("the last fault's end", lambda: (found := plant.transitions("pressure")) and found[-1][0] == "cleared"
+               and "is back at 1" in found[-1][1], 30, every=0.2)
+    found = plant.transitions("pressure")
+    assert [state for state, _, _ in found] == ["raised", "cleared"] * (len(found) // 2)
+    ids = [fault for _, _, fault in found]
+    assert ids[0::2] == ids[1::2] and len(set(ids)) == len(ids) // 2
+
+
+def test_a_disk_that_fails_leaves_the_old_set_until_it_heals(stage, fault_disk):  # noqa: F811
+    plant = Plant(stage)
+    plant.publish("1", COLD)
+    plant.until("1", "running")
+    plant.stop_agent()
+    order = stage.folder / "order"
+    plant.start_agent(env={
+        "LD_PRELOAD": str(fault_disk), "FAULTDISK_FILE": str(order), "FAULTDISK_FOLDER": str(plant.outbox)})
+    plant.until("1", "running")
+    order.write_text("full")
+    plant.publish("2", PRESSURE)
+    row = plant.until("2", "retrying")
+    assert "the outbox does not keep it" in row["reason"] and "the disk is full" in row["reason"]
+    assert plant.said()["version"] == "1"
+    order.unlink()
+    plant.until("2", "running")
+    plant.measure(pressure=6)
+    plant.until_states("pressure", "raised")
+
+
+def test_a_file_that_clashes_with_the_kept_set_runs_alone_and_says_so(plant):
+    plant.publish("1", PRESSURE)
+    plant.until("1", "running")
+    plant.stop_agent()
+    plant.write(OWN + PRESSURE.split("[[rule.case]]")[0])
+    done = subprocess.run(
+        [plant.stage.programs / "edge-agent", "check", "--config", plant.config], capture_output=True, text=True)
+    assert done.returncode == 0
+    assert "warning: rule set 1 from the hub would be refused: rule[1].name = \"pressure\"" in done.stderr
+    plant.start_agent()
+    assert "is a rule of this gateway's own file" in plant.until("1", "refused")["reason"]
+    plant.measure(pressure=6)
+    plant.until_states("pressure", "raised")
+    plant.stop_agent()
+    plant.write(OWN)
+    plant.start_agent()
+    plant.until("1", "running")
+
+
+def test_a_gateway_with_a_certificate_fetches_with_it(stage):
+    plant = Plant(stage)
+    plant.stop_agent()
+    key, certificate = stage.folder / "gw.key", stage.folder / "gw.pem"
+    subprocess.run(
+        ["openssl", "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nodes", "-days", "2",
+         "-keyout", key, "-out", certificate, "-subj", "/CN=gw-2"], check=True, capture_output=True)
+    print_ = subprocess.run(
+        ["openssl", "x509", "-in", certificate, "-noout", "-fingerprint", "-sha256"], check=True, capture_output=True, text=True)
+    stage.hub_command("device", "create", "gw-2", "--gateway", "--thumbprint", print_.stdout.split("=")[1].strip().replace(":", ""))
+    text = plant.config.read_text().replace(
+        f'connection_string_file = "{stage.folder}/gw-1.connection"',
+        f'device_id = "gw-2"\ncertificate_file = "{certificate}"\nkey_file = "{key}"')
+    plant.config.write_text(text.replace("outbox.sqlite", "outbox-2.sqlite"))
+    plant.start_agent()
+    plant.ruleset("publish", plant.file(PRESSURE), "--version", "1", "--gateway", "gw-2")
+    wait_until("the set at the second gateway", lambda: [
+        row for row in json.loads(plant.ruleset("list", "--output", "json"))
+        if row.get("gateway") == "gw-2" and row["state"] == "running"], 30, every=0.1)
+
+
+def test_a_published_file_is_one_for_rule_test_and_all_verbs_have_help(plant):
+    done = subprocess.run(
+        [plant.stage.programs / "edge-agent", "rule", "test", plant.file(PRESSURE)], capture_output=True, text=True)
+    assert done.returncode == 0 and "ok      pressure: six is too much" in done.stdout
+    for verb in ("publish", "list", "show", "assign", "withdraw"):
+        said = subprocess.run(
+            [plant.stage.programs / "cloud-hub", "ruleset", verb, "--help"], capture_output=True, text=True)
+        assert said.returncode == 0 and f"cloud-hub ruleset {verb}" in said.stdout

@@ -51,6 +51,8 @@ def web_sockets():
     found["head"] = (
         b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: websocket\r\nConnection: upgrade\r\n"
         b"Sec-WebSocket-Accept: AAAAAAAAAAAAAAAAAAAAAAAAAAA=\r\nSec-WebSocket-Protocol: mqtt\r\n\r\n")
+    found["document"] = b"HTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello"
+    found["chunks"] = b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n5;a=b\r\nhello\r\n0\r\nX: y\r\n\r\n"
     found["proxy"] = b"HTTP/1.1 200 Connection established\r\n\r\n" + frame(2, b"x")
     return found
 

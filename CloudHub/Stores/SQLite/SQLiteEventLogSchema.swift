@@ -46,6 +46,18 @@ enum LogSchema {
         CREATE TABLE setting (name TEXT PRIMARY KEY, value INTEGER NOT NULL) WITHOUT ROWID;
         """
 
+    /// Moves the write-ahead log of an earlier run into the database, and begins a new one. When a sync of it failed in
+    /// that run, the system shows us what it wrote though the disk has not got it, and never writes it again: what came
+    /// behind it would be lost with the next power cut.
+    private static func foldLog(_ connection: LogConnection) throws(EventLogError) {
+        do throws(EventLogError) {
+            _ = try connection.checkpoint(.truncate)
+        } catch {
+            // Without room it stays as it is: then it is not known to have failed, and the hub has to start.
+            guard error.problem == .full else { throw error }
+        }
+    }
+
     /// Makes the file a log, or checks that it is one that this hub can write, and sets what durability needs.
     static func prepare(_ connection: LogConnection, options: SQLiteEventLog.Options) throws(EventLogError) -> Int {
         let doing = "open the event log"
@@ -57,6 +69,7 @@ enum LogSchema {
         guard synchronous == 2 else {
             throw EventLogError(.storage, doing: doing, detail: "SQLite did not take synchronous=FULL")
         }
+        try foldLog(connection)
         if PlantedBug.hubCommitsWithoutSync.isPlanted {
             try connection.execute("PRAGMA synchronous = OFF", doing: doing)
         }

@@ -32,6 +32,9 @@ final class LogWriter {
     private var insertQuarantine: LogStatement?
     private var statuses: [PartitionStatus]
     private var lastEnqueued: Int64
+    /// Groups that could not be stored, oldest first.
+    private var rest: ArraySlice<LogShared.Waiting> = []
+    private var isStallTold = false
 
     init(
         connection: LogConnection, shared: LogShared, options: SQLiteEventLog.Options, environment: Environment
@@ -53,48 +56,69 @@ final class LogWriter {
     func run() {
         reserve.restore()
         var nextMaintenance = Date()
-        while let waiting = shared.take(until: nextMaintenance) {
-            if !waiting.isEmpty, !store(waiting) { break }
+        while true {
+            if isStalled {
+                if shared.sleep(until: Date(timeIntervalSinceNow: options.probeInterval / .seconds(1))) { break }
+                storeRest()
+                continue
+            }
+            guard let waiting = shared.take(until: nextMaintenance) else { break }
+            store(waiting)
             if waiting.isEmpty || Date() >= nextMaintenance {
                 maintain()
                 nextMaintenance = Date(timeIntervalSinceNow: options.retentionInterval / .seconds(1))
             } else {
-                checkpoint(abovePages: options.walBytesMax / options.pageBytes)
+                checkpointWhenLong()
             }
         }
+        end()
+    }
+
+    /// What waits is refused, and the file is as short as it can be.
+    func end() {
+        refuse(rest, detail: "the log was closed while it could not store")
+        rest = []
         refuseRest()
         _ = try? connection.checkpoint(.truncate)  // the log is whole without it; only the file is longer
         shared.closed()
     }
 
-    /// - Returns: `false` when the log is closed while it could not store.
-    private func store(_ waiting: [LogShared.Waiting]) -> Bool {
-        var rest = waiting[...]
-        var isStalled = false
-        // After a failure one group at a time: what fits goes, though all together might never.
-        while !rest.isEmpty {
-            let next = isStalled ? Array(rest.prefix(1)) : Array(rest)
+    /// Whether groups wait that could not be stored; `storeRest` tries again.
+    var isStalled: Bool { !rest.isEmpty }
+
+    func store(_ waiting: [LogShared.Waiting]) {
+        rest += waiting
+        guard !rest.isEmpty else { return }
+        let all = Array(rest)
+        do throws(EventLogError) {
+            let staged = try commit(all)
+            rest = []
+            answer(all, staged)
+        } catch {
+            failed(error)
+        }
+    }
+
+    /// One group at a time: what fits goes, though all together might never.
+    func storeRest() {
+        while let next = rest.first {
             do throws(EventLogError) {
-                let staged = try commit(next)
-                answer(next, staged)
-                rest = rest.dropFirst(next.count)
-                if isStalled, rest.isEmpty { resume() }
-                continue
+                let staged = try commit([next])
+                rest = rest.dropFirst()
+                answer([next], staged)
+                if rest.isEmpty { resume() }
             } catch {
-                takeBack()
-                shared.count { $0.failedCommits += 1 }
-                if !isStalled { stall(error) }
-                isStalled = true
-                // What is past its age makes room; nothing younger is given up for it.
-                if error.problem == .full { maintain() }
-            }
-            let probeSeconds = Double(options.probeInterval.millisecondsClamped) / 1000
-            if shared.sleep(until: Date(timeIntervalSinceNow: probeSeconds)) {
-                refuse(rest, detail: "the log was closed while it could not store")
-                return false
+                return failed(error)
             }
         }
-        return true
+    }
+
+    private func failed(_ error: EventLogError) {
+        takeBack()
+        shared.count { $0.failedCommits += 1 }
+        if !isStallTold { stall(error) }
+        // What is past its age makes room; nothing younger is given up for it.
+        if error.problem == .full { maintain() }
     }
 
     private func refuse(_ waiting: some Sequence<LogShared.Waiting>, detail: String) {
@@ -128,6 +152,9 @@ final class LogWriter {
         lastEnqueued = max(lastEnqueued, environment.now().milliseconds)
         var staged = Staged(statuses: statuses)
         for one in waiting { staged.outcomes.append(try insert(one.group, &staged)) }
+        if PlantedBug.hubKeepsBooksApart.isPlanted {
+            try connection.execute("COMMIT; BEGIN IMMEDIATE", doing: doing)
+        }
         try sequences.store(at: lastEnqueued)
         try connection.execute("COMMIT", doing: doing)
         sequences.committed()
@@ -212,6 +239,7 @@ final class LogWriter {
     // MARK: - When it cannot store, and house-keeping
 
     private func stall(_ error: EventLogError) {
+        isStallTold = true
         environment.logger.error(
             "the event log cannot store; acknowledgements are withheld until it can",
             metadata: ["reason": "\(error)"])
@@ -220,12 +248,13 @@ final class LogWriter {
     }
 
     private func resume() {
+        isStallTold = false
         environment.logger.notice("the event log stores again")
         reserve.restore()
         shared.tell(.storing)
     }
 
-    private func maintain() {
+    func maintain() {
         do throws(EventLogError) {
             try retention.trim(&statuses, now: environment.now(), consumers: shared.consumers)
             try caps.trim(olderThan: environment.now().milliseconds - options.ageMax.millisecondsClamped)
@@ -236,6 +265,8 @@ final class LogWriter {
         shared.publish(statuses, atRisk: retention.named)
         checkpoint(abovePages: 0)
     }
+
+    func checkpointWhenLong() { checkpoint(abovePages: options.walBytesMax / options.pageBytes) }
 
     /// Readers hold their snapshot only for one read, so what one leaves behind the next call takes.
     private func checkpoint(abovePages pages: Int) {
@@ -251,4 +282,9 @@ final class LogWriter {
     private func refuseRest() {
         while let rest = shared.take(until: Date()), !rest.isEmpty { refuse(rest, detail: "the log was closed") }
     }
+}
+
+extension PlantedBug {
+    /// The hub notes what it has in another transaction than the one that appends it.
+    static var hubKeepsBooksApart: PlantedBug { PlantedBug("hubKeepsBooksApart") }
 }

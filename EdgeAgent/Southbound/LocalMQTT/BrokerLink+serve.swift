@@ -155,7 +155,7 @@ extension BrokerLink {
         if let ticket = message.ticket {
             flight.messages += 1
             let digest = RepeatFilter.digest(topic: message.topic.utf8, payload: message.payload)
-            if repeats.isRepeat(packetID: ticket.id, digest: digest) {
+            if repeats.isRepeat(packetID: ticket.id, digest: digest, isMarked: message.isDuplicate) {
                 mailbox.count { $0.repeats += 1 }
                 return
             }

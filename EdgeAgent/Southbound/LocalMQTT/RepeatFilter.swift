@@ -7,7 +7,8 @@
 ///
 /// The broker repeats unacknowledged messages first, in their order, under their packet identifiers (MQTT 3.1.1
 /// section 4.4 and 4.6). So after a reconnect into the same session the longest prefix of messages that match what was
-/// kept is dropped; the first other QoS 1 message ends it. Identifier and digest must both match.
+/// kept is dropped; the first other QoS 1 message ends it. Identifier and digest must both match, and the message must be
+/// marked as sent before: a broker may give a new message a free identifier, and a sensor often says the same twice.
 struct RepeatFilter: Equatable {
     /// Entries in a mark. No more messages than these are read before the first of them is acknowledged.
     static let entriesMax = 1024
@@ -57,9 +58,9 @@ struct RepeatFilter: Equatable {
     }
 
     /// A QoS 1 message came. True when it is a repeat of one that is kept already.
-    mutating func isRepeat(packetID: UInt16, digest: UInt32) -> Bool {
+    mutating func isRepeat(packetID: UInt16, digest: UInt32, isMarked: Bool) -> Bool {
         let entry = Entry(packetID: packetID, digest: digest)
-        guard let index = repeatable.firstIndex(of: entry) else {
+        guard isMarked, let index = repeatable.firstIndex(of: entry) else {
             repeatable = []
             pending.append(Pending(entry: entry, isRepeat: false))
             return false

@@ -112,6 +112,66 @@ import Timekeeping
         #expect(bench.store.records.map(\.sequence) == Array(1...UInt64(bench.store.records.count)))
     }
 
+    private func cold() throws -> EdgeRule {
+        EdgeRule(rule: try Rule(name: "cold", metric: "temperature", condition: .below(0)))
+    }
+
+    /// How a change of rules ended.
+    private final class SwapEnd: Sendable {
+        private let all = Mutex<[SinkError?]>([])
+        func add(_ error: SinkError?) { all.withLock { $0.append(error) } }
+        var count: Int { all.withLock { $0.count } }
+        var isGood: Bool { all.withLock { $0.last.map { $0 == nil } ?? false } }
+    }
+
+    private func swap(_ rules: [EdgeRule], _ end: SwapEnd) -> RuleSwap {
+        RuleSwap(
+            rules: rules, origin: "rule set 2", kept: [KeptState(key: "rules/set", bytes: [2])],
+            done: { end.add($0) })
+    }
+
+    @Test func rulesAndTheirTextChangeInOneCommit() throws {
+        let bench = try Bench([try hot()])
+        defer { bench.core.stop() }
+        let end = SwapEnd()
+        try bench.hand(1, "150")
+        try waitUntil("the fault is durable") { bench.store.faults.count == 1 }
+        bench.store.hold()
+        bench.core.replaceRules(swap([try cold()], end))
+        try waitUntil("the change waits for the disk") { bench.store.heldCount == 1 }
+        #expect(bench.store.kept("rules/set") == nil && bench.store.faults.count == 1 && end.count == 0)
+        // What comes meanwhile is judged by the new rules.
+        try bench.hand(2, "-5")
+        bench.store.letGo()
+        try waitUntil("both are durable") { bench.ended == [1, 2] && end.isGood }
+        #expect(bench.store.kept("rules/set") == [2])
+        #expect(bench.store.faults.map(\.rule) == ["hot", "hot", "cold"])
+        #expect(bench.store.faults.map(\.state) == [.raised, .cleared, .raised])
+    }
+
+    @Test func aChangeThatTheStoreRefusesLeavesTheOldRules() throws {
+        let bench = try Bench([try hot()])
+        defer { bench.core.stop() }
+        let end = SwapEnd()
+        try bench.hand(1, "150")
+        try waitUntil("the fault is durable") { bench.store.faults.count == 1 }
+        bench.store.hold()
+        bench.core.replaceRules(swap([try cold()], end))
+        try waitUntil("the change waits for the disk") { bench.store.heldCount == 1 }
+        try bench.hand(2, "-5")
+        bench.store.letGo(refused: 1)
+        try waitUntil("all of it is refused") { end.count == 1 && bench.refused == [2] }
+        #expect(!end.isGood && bench.store.kept("rules/set") == nil)
+        try bench.hand(3, "-5")
+        try waitUntil("the reading came again") { bench.ended == [1, 2, 3] }
+        #expect(bench.store.faults.map(\.rule) == ["hot", "hot"], "the old rule ended its own fault")
+        bench.core.replaceRules(swap([try cold()], end))
+        try waitUntil("the change is durable") { end.isGood }
+        try bench.hand(4, "-6")
+        try waitUntil("and runs") { bench.store.faults.map(\.rule) == ["hot", "hot", "cold"] }
+        #expect(bench.values == ["150", "-5", "-6"])
+    }
+
     @Test func readingsShareACommitAndFaultsAndThoseWhoWaitGetTheirOwn() throws {
         let bench = try Bench([try hot()], interval: .seconds(3600))
         defer { bench.core.stop() }

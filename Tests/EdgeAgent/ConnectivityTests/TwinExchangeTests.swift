@@ -55,6 +55,28 @@ import Testing
         #expect(exchange.nextRequest(now: start + .seconds(1)) { two } == .report(rid: "twin-3", two))
     }
 
+    @Test func changedDesiredPropertiesAreFetchedWholeAndThenTold() {
+        var exchange = settled()
+        exchange.desiredChanged(now: start)
+        #expect(exchange.nextRequest(now: start) { two } == .get(rid: "twin-3"))
+        // Another change while the twin is on its way: this one may be the older.
+        exchange.desiredChanged(now: start)
+        #expect(exchange.answered(rid: "twin-3", status: 200, now: start) == .twin)
+        #expect(exchange.nextRequest(now: start) { two } == .get(rid: "twin-4"))
+        #expect(exchange.answered(rid: "twin-4", status: 200, now: start) == .twin)
+        #expect(exchange.nextRequest(now: start) { two } == .report(rid: "twin-5", two))
+    }
+
+    @Test func whatChangesWhileARequestIsOnItsWayIsToldAtOnceAfterIt() {
+        var exchange = connected()
+        _ = exchange.nextRequest(now: start) { one }
+        _ = exchange.answered(rid: "twin-1", status: 200, now: start)
+        _ = exchange.nextRequest(now: start) { one }
+        exchange.changed(now: start)
+        #expect(exchange.answered(rid: "twin-2", status: 204, now: start) == .reported)
+        #expect(exchange.nextRequest(now: start) { two } == .report(rid: "twin-3", two))
+    }
+
     @Test func everyConnectionBeginsWithTheTwinAndAReport() {
         var exchange = settled()
         exchange.linkLost()

@@ -53,7 +53,7 @@ import Testing
         let start = Self.clocks(
             row.sameBoot ? .seconds(50) + row.monotonicPause : .seconds(5), row.wallPause, row.after,
             boot: row.sameBoot ? 1 : 2)
-        var elapsed = KnownElapsed(after: last, now: start)
+        let elapsed = KnownElapsed(after: last, now: start)
         #expect(elapsed.elapsed(start) == .seconds(1000) + row.counts)
         var later = start
         later.monotonic = later.monotonic + .seconds(10)
@@ -67,6 +67,10 @@ import Testing
         var elapsed = KnownElapsed(after: last, now: Self.clocks(.seconds(5), .seconds(-999_999), .unset, boot: 2))
         #expect(elapsed.elapsed(Self.clocks(.seconds(25), .seconds(-999_979), .unset, boot: 2)) == .seconds(1020))
         // 300 s since the last commit, 40 s of them in this run.
+        let settled = Self.clocks(.seconds(45), .seconds(300), .synchronised, boot: 2)
+        #expect(elapsed.elapsed(settled) == .seconds(1040), "nothing leaps before it is asked for")
+        #expect(elapsed.settle(settled) == .seconds(260))
+        #expect(elapsed.settle(settled) == .zero, "once")
         #expect(elapsed.elapsed(Self.clocks(.seconds(45), .seconds(300), .synchronised, boot: 2)) == .seconds(1300))
         #expect(elapsed.elapsed(Self.clocks(.seconds(46), .seconds(9000), .synchronised, boot: 2)) == .seconds(1301))
     }

@@ -29,6 +29,35 @@ import Testing
         #expect(try store.receipts(countMax: 5) == [StoredReceipt(time: someTime, bytes: [1])])
     }
 
+    /// The machine was off for an hour, which becomes known only after the first reading of the new run.
+    @Test func pauseThatBecomesKnownLaterAgesWhatWasThereAndNothingElse() throws {
+        let clocks = TestClocks()
+        let fleeting = Retention(timeToLive: .seconds(600))
+        do {
+            let store = try SQLiteOutbox(path: path, clock: clocks.clock)
+            _ = try store.append(commit(readings(from: 1, count: 1), fleeting))
+        }
+        clocks.change {
+            $0.boot = [2]
+            $0.monotonic = MonotonicInstant(nanoseconds: 5_000_000_000)
+            $0.wall = WallInstant(milliseconds: 0)
+            $0.quality = .unset
+        }
+        let store = try SQLiteOutbox(path: path, clock: clocks.clock)
+        _ = try store.append(commit(readings(from: 2, count: 1), fleeting))
+        clocks.change {
+            $0.wall = someTime + .seconds(3600)
+            $0.quality = .synchronised
+        }
+        _ = try store.append(commit(readings(from: 3, count: 1), fleeting))
+        clocks.pass(.seconds(2))
+        #expect(try store.tidy() == [Run(start: 1, count: 1)])
+        clocks.pass(.seconds(590))
+        #expect(try store.tidy() == [])
+        clocks.pass(.seconds(10))
+        #expect(try store.tidy() == [Run(start: 2, count: 2)])
+    }
+
     @Test func twoOutboxesHaveDifferentEpochs() throws {
         let one = try SQLiteOutbox(path: path)
         let other = try SQLiteOutbox(path: folder.path + "/other.sqlite")

@@ -154,8 +154,16 @@ import Uplink
             #"{"desired":{"$version":4},"reported":{"$version":1}}"#)
         try waitForReport("twin-2", #"{"seen":4}"#)
         try send(HubTopics.twinResponse(rid: "twin-2", status: 204, version: 2), "")
+        // What changed is not in the push for sure: the whole twin is asked for again.
         try send(HubTopics.desiredPush(version: 5), "{}")
-        try waitForReport("twin-3", #"{"seen":5}"#)
+        try waitUntil("the twin is asked for again") {
+            try broker.collected(as: "requests", filter: requests, count: 1, seconds: 1).contains(
+                HubTopics.twinGet(rid: "twin-3") + " ")
+        }
+        try send(
+            HubTopics.twinResponse(rid: "twin-3", status: 200, version: nil),
+            #"{"desired":{"$version":5},"reported":{"$version":2}}"#)
+        try waitForReport("twin-4", #"{"seen":5}"#)
     }
 
     @Test func receiptIsKeptAndLogged() throws {

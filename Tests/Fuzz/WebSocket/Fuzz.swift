@@ -5,6 +5,7 @@ import WebSocketCodec
 
 private let frameBytesMax = 512
 private let pingBytesMax = limit(125, canary: 12)
+private let documentBytesMax = 512
 
 /// libFuzzer calls this with bytes of its own making: what a client sends to the hub, what a server or proxy sends to the
 /// gateway, and data for both ends to frame. The two ends share no code, so each is held against the other.
@@ -102,6 +103,25 @@ private func fuzzHeads(_ bytes: [UInt8]) {
     _ = try? ProxyTunnel.opened(&input)
     let upgrade = WebSocketUpgrade(host: "hub", port: 443, nonce: Array(repeating: 7, count: 16))
     _ = try? upgrade.opened(&input) { _ in Array(repeating: 0, count: 20) }
+    fuzzDocument(bytes)
+}
+
+private func fuzzDocument(_ bytes: [UInt8]) {
+    let whole = fetch([bytes[...]])
+    // What is too long may be told before or after what is malformed.
+    let cut = fetch(pieces(of: bytes))
+    hold(whole?.body == cut?.body, "the cut of the stream changed the document")
+    hold((whole?.body?.count ?? 0) <= documentBytesMax, "the limit of documents is passed")
+}
+
+/// `nil` when it is refused.
+private func fetch(_ stream: [ArraySlice<UInt8>]) -> WebDocument? {
+    var document = WebDocument(bytesMax: 512)
+    do throws(TunnelError) {
+        for piece in stream { try document.received(piece) }
+        try document.ended()
+    } catch { return nil }
+    return document
 }
 
 // MARK: - Each end against the other

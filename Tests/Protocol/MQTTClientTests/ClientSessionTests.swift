@@ -112,6 +112,18 @@ import Testing
         #expect(try pair.receive(bytes: [0x20, 2, 1, 0]) == [.accepted(isSessionPresent: true)])
     }
 
+    @Test func aRepetitionIsMarkedAsTheServerMarkedIt() throws {
+        var pair = try Pair()
+        for (flags, isDuplicate) in [(0x32, false), (0x3A, true)] as [(UInt8, Bool)] {
+            let events = try pair.receive(bytes: [flags, 5, 0, 1, 0x74, 0, 9])
+            guard case .message(let message) = events.first else {
+                Issue.record("a message was expected")
+                continue
+            }
+            #expect(message.isDuplicate == isDuplicate)
+        }
+    }
+
     @Test func filtersHaveTheQualityThatWasAskedForAndRetainedMessagesSayIt() throws {
         var pair = try Pair()
         pair.session.subscribe([ClientFilter("a", qualityOfService: 0), ClientFilter("b")], now: Self.start)
@@ -126,6 +138,7 @@ import Testing
             return
         }
         #expect(message.isRetained && message.topic == "t" && message.payload == [0x70])
+        #expect(!message.isDuplicate)
         _ = pair.session.publish("a", [], isRetained: true, now: Self.start)
         guard case .publish(let publish) = try pair.firstSent() else {
             Issue.record("a PUBLISH was expected")
