@@ -321,7 +321,7 @@ let package = Package(
             "Uplink", "Tests/EdgeAgent/UplinkTests",
             [
                 "Uplink", "Connectivity", "DriverRuntime", "Timekeeping", "EdgeStore", "Outbox", "HubContract",
-                "HubTransport", "Telemetry", "JSON",
+                "HubTransport", "Tunnels", "Telemetry", "JSON",
                 "Primitives", "BrokerKit", logging,
             ]),
         tests(

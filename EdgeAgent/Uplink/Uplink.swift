@@ -17,6 +17,7 @@ public final class Uplink: Sendable {
     private let clock: GatewayClock
     /// Knows where this run begins: nothing is read before the uplink is made.
     private let restamper: Restamper
+    private let isClockKept: Bool
     private let logger: Logger
     private let mailbox: UplinkMailbox
     private let thread = Mutex<OwnThread?>(nil)
@@ -47,15 +48,15 @@ public final class Uplink: Sendable {
         self.clock = clock
         self.logger = logger
         self.mailbox = mailbox
-        // Before anything is stamped: what is stamped from here on is this run's.
-        if first != .max { _ = try? store.keep(clock, restamper) }
+        // Before anything is stamped: what is stamped from here on is this run's. What fails now is tried again.
+        isClockKept = first != .max && (try? store.keep(clock, restamper)) != nil
     }
 
     /// Starts the thread and returns at once; a hub that is down is not an error. May be called once.
     public func start() throws(UplinkError) {
         let (settings, mailbox) = (settings, mailbox)
         let surroundings = UplinkLoop.Surroundings(
-            store: store, handler: handler, clock: clock, restamper: restamper,
+            store: store, handler: handler, clock: clock, restamper: restamper, isClockKept: isClockKept,
             report: report, desired: desired, logger: logger, mailbox: mailbox)
         let made = OwnThread.run(name: "uplink") {
             UplinkLoop(settings, surroundings, in: SystemWorld(settings.endpoint)).run()

@@ -24,11 +24,13 @@ struct HubTiming {
     private var keptUntil: MonotonicInstant
     private let clock: GatewayClock
 
-    /// - Parameter restamper: as the run began, and as it is kept.
-    init(_ clock: GatewayClock, _ restamper: Restamper, now: MonotonicInstant) {
+    /// - Parameters:
+    ///   - restamper: as the run began.
+    ///   - isKept: whether the outbox has it.
+    init(_ clock: GatewayClock, _ restamper: Restamper, isKept: Bool, now: MonotonicInstant) {
         self.clock = clock
         self.restamper = restamper
-        keptUntil = now + ClockMemory.interval
+        keptUntil = now + (isKept ? ClockMemory.interval : .zero)
         correctionsSeen = clock.corrections(after: 0).count
         correctionsBefore = correctionsSeen
     }

@@ -22,6 +22,8 @@ final class UplinkLoop {
         let clock: GatewayClock
         /// As the run begins.
         let restamper: Restamper
+        /// Whether the outbox has it.
+        var isClockKept = true
         let report: @Sendable (_ desiredVersion: Int64?) -> [UInt8]
         let desired: @Sendable (JSONValue) -> Void
         let logger: Logger
@@ -77,7 +79,7 @@ final class UplinkLoop {
         link = LinkSupervisor(limits: settings.link)
         drain = DrainOrder(
             inflightCountMax: settings.inflightCountMax, batchBytesMax: settings.batchBytesMax, shares: settings.shares)
-        timing = HubTiming(clock, surroundings.restamper, now: world.now)
+        timing = HubTiming(clock, surroundings.restamper, isKept: surroundings.isClockKept, now: world.now)
         bytes = DayBytes(
             ByteBudget(
                 perDay: settings.bytesPerDay, atEnd: settings.atEndOfBudget,

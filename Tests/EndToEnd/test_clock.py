@@ -99,7 +99,8 @@ def test_a_gateway_that_starts_in_1970_asks_for_the_date_and_is_let_in(stage, sh
     assert site.agent.log_path.read_text().count("no link to the hub") <= 2
 
 
-@pytest.mark.parametrize("shift, word", [(HOUR, "ahead"), (-2 * HOUR, "behind"), (-HOUR * 24 * 3, "behind")])
+@pytest.mark.parametrize("shift, word", [
+    (HOUR, "ahead"), (-2 * HOUR, "behind"), (-HOUR * 24 * 3, "behind"), (HOUR * 24 * 3650, "ahead")])
 def test_a_clock_that_is_off_at_the_start_is_corrected_by_the_hub(stage, shift_library, shift, word):
     site = ShiftedSite(stage, shift_library, shift=shift)
     began = time.time()

@@ -57,8 +57,8 @@ when = "< 0"
 class Plant:
     """Broker, hub and a gateway with one rule of its own."""
 
-    def __init__(self, stage, rules=OWN, section=""):
-        self.stage, self.lives = stage, 0
+    def __init__(self, stage, rules=OWN, section="", env=None):
+        self.stage, self.lives, self.env = stage, 0, env or {}
         self.broker = stage.start_broker()
         self.ports = {"mqtt": free_port(), "https": free_port(), "http": free_port()}
         self.hub = self.start_hub()
@@ -105,9 +105,9 @@ payload = "json"
         self.hub = self.stage.start_hub(name=f"hub-{self.lives}", **self.ports)
         return self.hub
 
-    def start_agent(self, **options):
+    def start_agent(self, **env):
         self.lives += 1
-        self.agent = self.stage.start_agent(self.config, name=f"agent-{self.lives}", **options)
+        self.agent = self.stage.start_agent(self.config, name=f"agent-{self.lives}", env={**self.env, **env})
         self.agent.wait_log("connected to the local broker")
         return self.agent
 
@@ -511,30 +511,45 @@ def test_a_published_set_survives_the_hub(plant):
     assert PRESSURE.strip() in plant.ruleset("show", "1")
 
 
-def test_kills_while_sets_change_leave_one_set_and_every_fault_once(plant):
-    """The pressure is too high all the time; each change of the rule ends its fault and begins another, and none is lost or
-    said twice, whoever is killed when."""
+def transitions_over_kills(plant, rounds):
+    """The pressure is too high all the time, so each change of the rule ends its fault and begins another, whoever is killed
+    when. What is in the hub's log at the end."""
     print(f"SEED={SEED}")
     chance = random.Random(SEED)
     texts = [PRESSURE, PRESSURE.replace("> 5", "> 5.5")]
     for version in (0, 1):
         plant.ruleset("publish", plant.file(texts[version]), "--version", str(version))
-    for number in range(10):
+    for number in range(rounds):
         plant.ruleset("assign", str(number % 2), "--gateway", GATEWAY)
         time.sleep(chance.uniform(0, 0.15))
         which = chance.choice(["agent", "agent", "hub"])
         plant.kill(which)
         plant.start_hub() if which == "hub" else plant.start_agent()
         plant.measure(pressure=9)
-    plant.until("1", "running")
+    plant.until(str((rounds - 1) % 2), "running")
     plant.measure(pressure=9)
     plant.measure(pressure=1)
-    wait_until("the last fault's end", lambda: (found := plant.transitions("pressure")) and found[-1][0] == "cleared"
-               and "is back at 1" in found[-1][1], 30, every=0.2)
-    found = plant.transitions("pressure")
-    assert [state for state, _, _ in found] == ["raised", "cleared"] * (len(found) // 2)
+
+    def ended():
+        found = plant.transitions("pressure")
+        return found if found and found[-1][0] == "cleared" and "is back at 1" in found[-1][1] else None
+    return wait_until("the last fault's end", ended, 30, every=0.2)
+
+
+def is_each_fault_once(found):
     ids = [fault for _, _, fault in found]
-    assert ids[0::2] == ids[1::2] and len(set(ids)) == len(ids) // 2
+    return ([state for state, _, _ in found] == ["raised", "cleared"] * (len(found) // 2)
+            and ids[0::2] == ids[1::2] and len(set(ids)) == len(ids) // 2)
+
+
+def test_kills_while_sets_change_leave_one_set_and_every_fault_once(plant):
+    assert is_each_fault_once(transitions_over_kills(plant, 10))
+
+
+def test_an_agent_that_forgets_its_faults_over_kills_is_caught(stage):
+    """The check above can fail."""
+    plant = Plant(stage, env={"FIELDLINE_PLANTED_BUG": "agentForgetsRuleState"})
+    assert not is_each_fault_once(transitions_over_kills(plant, 6))
 
 
 def test_a_disk_that_fails_leaves_the_old_set_until_it_heals(stage, fault_disk):  # noqa: F811
@@ -543,8 +558,7 @@ def test_a_disk_that_fails_leaves_the_old_set_until_it_heals(stage, fault_disk):
     plant.until("1", "running")
     plant.stop_agent()
     order = stage.folder / "order"
-    plant.start_agent(env={
-        "LD_PRELOAD": str(fault_disk), "FAULTDISK_FILE": str(order), "FAULTDISK_FOLDER": str(plant.outbox)})
+    plant.start_agent(LD_PRELOAD=str(fault_disk), FAULTDISK_FILE=str(order), FAULTDISK_FOLDER=str(plant.outbox))
     plant.until("1", "running")
     order.write_text("full")
     plant.publish("2", PRESSURE)

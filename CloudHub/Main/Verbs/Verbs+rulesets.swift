@@ -151,13 +151,18 @@ extension Verbs {
     private static func standing(_ user: RuleSetUser, of version: String) -> JSONObject? {
         let isWanted = wanted(user.wish) == version
         let running = user.report.running.flatMap { $0.version == version ? $0 : nil }
+        // A version of another hub may have another text.
+        let runsWanted =
+            if case .set(let reference) = user.wish { running?.sha256 == reference.sha256 } else { false }
         let refused = user.report.refused.flatMap { isWanted && $0.version == version ? $0 : nil }
         guard isWanted || running != nil else { return nil }
         let state =
             if let refused {
                 refused.willRetry ? "retrying" : "refused"
+            } else if isWanted, runsWanted {
+                "running"
             } else if running != nil {
-                isWanted ? "running" : "running until replaced"
+                "running until replaced"
             } else {
                 "on its way"
             }

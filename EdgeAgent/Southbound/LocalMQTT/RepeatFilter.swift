@@ -15,8 +15,9 @@ struct RepeatFilter: Equatable {
     /// Messages that are remembered after their acknowledgements were written, unless the broker is told to have more under
     /// way at a time: more than mosquitto has by default (20), and few enough for one page of the outbox.
     static let writtenMax = 32
-    private static let entryBytes = 6
-    private static let version: UInt8 = 1
+    private static let version: UInt8 = 2
+    /// Digests have 24 bits.
+    private static let digestMask: UInt32 = 0xFF_FFFF
 
     private struct Entry: Equatable {
         let packetID: UInt16
@@ -42,12 +43,10 @@ struct RepeatFilter: Equatable {
     /// From the mark of an earlier run; an unreadable mark is as good as none.
     init(mark: [UInt8], inflightMax: Int = writtenMax) {
         self.init(inflightMax: inflightMax)
-        guard mark.first == Self.version, (mark.count - 1) % Self.entryBytes == 0 else { return }
-        for start in stride(from: 1, to: mark.count, by: Self.entryBytes) {
-            let packetID = UInt16(mark[start]) << 8 | UInt16(mark[start + 1])
-            let digest = mark[(start + 2)..<(start + 6)].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
-            kept.append(Entry(packetID: packetID, digest: digest))
+        guard let entries = mark.first == Self.version ? Self.entries(mark) : Self.entriesOfVersion1(mark) else {
+            return
         }
+        kept = entries
     }
 
     /// A connection was accepted. Only into the same session can anything be repeated.
@@ -59,7 +58,7 @@ struct RepeatFilter: Equatable {
 
     /// A QoS 1 message came. True when it is a repeat of one that is kept already.
     mutating func isRepeat(packetID: UInt16, digest: UInt32, isMarked: Bool) -> Bool {
-        let entry = Entry(packetID: packetID, digest: digest)
+        let entry = Entry(packetID: packetID, digest: digest & Self.digestMask)
         guard isMarked, let index = repeatable.firstIndex(of: entry) else {
             repeatable = []
             pending.append(Pending(entry: entry, isRepeat: false))
@@ -100,17 +99,55 @@ struct RepeatFilter: Equatable {
         return all
     }
 
+    // MARK: Marks
+
     /// For the next delivery: what the broker may repeat once this delivery, and with it all before it, is kept.
+    ///
+    /// Layout: `02`, then for each entry how far its identifier is from the one before, less one, and three bytes of
+    /// digest. Brokers count identifiers up, so the distance is nearly always one byte: below 255 it is that byte, else
+    /// `FF` and the identifier's two bytes. A mark is in every commit: what it has less, the flash is spared.
     var mark: [UInt8] {
         var bytes: [UInt8] = [Self.version]
         let entries = Self.joined(kept, pending[...])
-        bytes.reserveCapacity(1 + entries.count * Self.entryBytes)
+        bytes.reserveCapacity(1 + entries.count * 4 + 2)
+        var before: UInt16?
         for entry in entries {
-            bytes.append(UInt8(entry.packetID >> 8))
-            bytes.append(UInt8(truncatingIfNeeded: entry.packetID))
-            for shift in [24, 16, 8, 0] { bytes.append(UInt8(truncatingIfNeeded: entry.digest >> UInt32(shift))) }
+            let distance = before.map { entry.packetID &- $0 &- 1 } ?? .max
+            if distance < 255 {
+                bytes.append(UInt8(distance))
+            } else {
+                bytes += [255, UInt8(entry.packetID >> 8), UInt8(truncatingIfNeeded: entry.packetID)]
+            }
+            for shift in [16, 8, 0] { bytes.append(UInt8(truncatingIfNeeded: entry.digest >> UInt32(shift))) }
+            before = entry.packetID
         }
         return bytes
+    }
+
+    private static func entries(_ mark: [UInt8]) -> [Entry]? {
+        var rest = mark.dropFirst()
+        var entries: [Entry] = []
+        while let distance = rest.popFirst() {
+            var packetID = (entries.last?.packetID ?? 0) &+ UInt16(distance) &+ 1
+            if distance == 255 {
+                guard let high = rest.popFirst(), let low = rest.popFirst() else { return nil }
+                packetID = UInt16(high) << 8 | UInt16(low)
+            }
+            guard rest.count >= 3, entries.count < entriesMax else { return nil }
+            entries.append(Entry(packetID: packetID, digest: rest.prefix(3).reduce(0) { $0 << 8 | UInt32($1) }))
+            rest = rest.dropFirst(3)
+        }
+        return entries
+    }
+
+    /// Of an older agent: identifiers of two bytes, digests of four.
+    private static func entriesOfVersion1(_ mark: [UInt8]) -> [Entry]? {
+        guard mark.first == 1, (mark.count - 1) % 6 == 0 else { return nil }
+        return stride(from: 1, to: mark.count, by: 6).map { start in
+            let packetID = UInt16(mark[start]) << 8 | UInt16(mark[start + 1])
+            let digest = mark[(start + 2)..<(start + 6)].reduce(UInt32(0)) { $0 << 8 | UInt32($1) }
+            return Entry(packetID: packetID, digest: digest & digestMask)
+        }
     }
 
     /// FNV-1a over topic, a zero, and payload. It only has to tell one message from the next under the same identifier.

@@ -89,7 +89,9 @@ struct WebFixture {
 
     static let accepted =
         "HTTP/1.1 101 Switching Protocols\r\nupgrade: websocket\r\nconnection: upgrade\r\n"
-        + "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: mqtt\r\n\r\n"
+        + "sec-websocket-accept: s3pPLMBiTxaQ9kYGzzhZRbK+xOo=\r\nsec-websocket-protocol: mqtt\r\n"
+        // For devices without a clock.
+        + "date: Thu, 01 Jan 1970 00:00:00 GMT\r\n\r\n"
 
     static func upgrade(_ change: (inout [String: String]) -> Void = { _ in }, query: String = "") -> String {
         var headers = [

@@ -75,7 +75,7 @@ import Testing
             filter.acknowledgementsWritten()
         }
         var next = RepeatFilter(mark: filter.mark)
-        #expect(filter.mark.count == 1 + 6 * RepeatFilter.writtenMax, "and not more of them")
+        #expect(filter.mark.count == 3 + 4 * RepeatFilter.writtenMax, "and not more of them")
         next.connected(sessionPresent: true)
         #expect((81...100).allSatisfy { next.isRepeat(packetID: $0, digest: 10, isMarked: true) })
         #expect(!said({ next.isRepeat(packetID: 101, digest: 10, isMarked: true) }))
@@ -94,7 +94,7 @@ import Testing
         }
         _ = filter.isRepeat(packetID: 3, digest: 10, isMarked: true)
         filter.kept(1)
-        #expect(filter.mark.count == 1 + 6 * 2, "the last of 4, and of 3")
+        #expect(filter.mark.count == 1 + 6 + 6, "the last of 4, and of 3")
     }
 
     @Test func ofSeveralDeliveriesOnlyThoseAreKnownThatWereKept() {
@@ -128,7 +128,7 @@ import Testing
         for id in UInt16(1)...300 { _ = filter.isRepeat(packetID: id, digest: 1, isMarked: true) }
         filter.kept(300)
         filter.acknowledgementsWritten()
-        #expect(filter.mark.count == 1 + 6 * 100)
+        #expect(filter.mark.count == 3 + 4 * 100)
     }
 
     @Test func aSecondLossBeforeTheRepeatsCameForgetsNothing() {
@@ -145,9 +145,32 @@ import Testing
     @Test func aMarkHasALimitAndABrokenOneIsNone() {
         var filter = RepeatFilter()
         for index in 0..<3000 { _ = filter.isRepeat(packetID: UInt16(index), digest: 1, isMarked: true) }
-        #expect(filter.mark.count == 1 + 6 * RepeatFilter.entriesMax)
+        #expect(filter.mark.count == 3 + 4 * RepeatFilter.entriesMax)
         #expect(RepeatFilter(mark: [1, 2, 3]) == RepeatFilter())
         #expect(RepeatFilter(mark: []) == RepeatFilter())
         #expect(RepeatFilter(mark: [9]) == RepeatFilter())
+        #expect(RepeatFilter(mark: [2, 255, 1]) == RepeatFilter())
+        #expect(RepeatFilter(mark: [2, 0, 1, 2]) == RepeatFilter())
+    }
+
+    @Test func aMarkSaysEveryIdentifierAndTheEndOfEachDigest() {
+        let ids: [UInt16] = [65_000, 65_534, 65_535, 1, 2, 258, 7, 513]
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in ids {
+            _ = filter.isRepeat(packetID: id, digest: 0xAB00_0000 | UInt32(id) << 8 | 0x5A, isMarked: true)
+        }
+        var next = RepeatFilter(mark: filter.mark)
+        next.connected(sessionPresent: true)
+        #expect(
+            ids.allSatisfy { next.isRepeat(packetID: $0, digest: 0xAB00_0000 | UInt32($0) << 8 | 0x5A, isMarked: true) }
+        )
+    }
+
+    @Test func theMarkOfAnOlderAgentIsRead() {
+        var filter = RepeatFilter(mark: [1, 0, 7, 9, 0, 0, 1, 0, 8, 9, 0, 0, 2])
+        filter.connected(sessionPresent: true)
+        #expect(said({ filter.isRepeat(packetID: 7, digest: 0x0900_0001, isMarked: true) }))
+        #expect(said({ filter.isRepeat(packetID: 8, digest: 0x0900_0002, isMarked: true) }))
     }
 }

@@ -124,6 +124,18 @@ import Timekeeping
             mended(run.restamper, [one.fragment, two.fragment, three.fragment]) == [one.right, two.right, three.right])
     }
 
+    @Test func aTimeServiceThatVouchesAtTheRestartMendsWhatCameBefore() {
+        var run = Run1(Plant(error: toThe1970s), first: 10, boot: "b1")
+        let one = run.stamp(10)
+        var plant = run.plant
+        plant.error = .zero
+        plant.isDisciplined = true
+        run = Run1(plant, first: 11, boot: "b1", after: run.memory)
+        #expect(mended(run.restamper, [one.fragment]) == [one.right])
+        run = Run1(plant, first: 11, boot: "", after: run.memory)
+        #expect(mended(run.restamper, [one.fragment]) == [one.right], "what is known stays known")
+    }
+
     @Test func overARestartOfTheMachineOnlyWhatWasKnownBeforeIsMended() {
         var run = Run1(Plant(error: toThe1970s), first: 10, boot: "b1")
         let one = run.stamp(10)

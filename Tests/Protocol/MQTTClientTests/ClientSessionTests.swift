@@ -114,8 +114,8 @@ import Testing
 
     @Test func aRepetitionIsMarkedAsTheServerMarkedIt() throws {
         var pair = try Pair()
-        for (flags, isDuplicate) in [(0x32, false), (0x3A, true)] as [(UInt8, Bool)] {
-            let events = try pair.receive(bytes: [flags, 5, 0, 1, 0x74, 0, 9])
+        for (flags, id, isDuplicate) in [(0x32, 9, false), (0x3A, 10, true)] as [(UInt8, UInt8, Bool)] {
+            let events = try pair.receive(bytes: [flags, 5, 0, 1, 0x74, 0, id])
             guard case .message(let message) = events.first else {
                 Issue.record("a message was expected")
                 continue
