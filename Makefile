@@ -44,6 +44,7 @@ agent: setup
 
 # Figures and ratios against a peer in the same run; never fails for being slow.
 bench: setup tools agent
+	Tests/Support/setup bench
 	$(SWIFT) build -c release --product cloud-hub
 	$(SWIFT) build -c release --product hub-bench
 	$(SWIFT) build -c release --product outbox-bench

@@ -61,11 +61,27 @@ public struct AppendOutcome: Hashable, Sendable {
     public let eventsStored: Int
     public let recordsRepeated: Int
     public let recordsQuarantined: Int
+    /// Encoded receipts for what the log itself could not accept.
+    public let receipts: [GatewayReceipt]
 
-    public init(eventsStored: Int, recordsRepeated: Int, recordsQuarantined: Int) {
+    /// For the gateway that sent the batch.
+    public struct GatewayReceipt: Hashable, Sendable {
+        public let gateway: DeviceID
+        public let bytes: [UInt8]
+
+        public init(gateway: DeviceID, bytes: [UInt8]) {
+            self.gateway = gateway
+            self.bytes = bytes
+        }
+    }
+
+    public init(
+        eventsStored: Int, recordsRepeated: Int, recordsQuarantined: Int, receipts: [GatewayReceipt] = []
+    ) {
         self.eventsStored = eventsStored
         self.recordsRepeated = recordsRepeated
         self.recordsQuarantined = recordsQuarantined
+        self.receipts = receipts
     }
 }
 

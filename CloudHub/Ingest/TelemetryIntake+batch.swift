@@ -75,8 +75,14 @@ extension TelemetryIntake {
         let byDevice = Dictionary(grouping: refused, by: \.entry.record.device)
         for (_, records) in byDevice.sorted(by: { $0.key < $1.key }) {
             guard let refusal = records.first?.refusal else { continue }
+            var rest = records.lazy.map(\.entry).makeIterator()
             for run in Run.joining(records.lazy.map(\.entry.sequence)) {
-                entries.append(Receipt.Entry(run: run, code: refusal.code, reason: refusal.reason))
+                // As many records as the run has, the first of which names it.
+                let first = rest.next()
+                for _ in 1..<run.count { _ = rest.next() }
+                entries.append(
+                    Receipt.Entry(
+                        run: run, code: refusal.code, reason: refusal.reason, first: first.map { .init($0.record) }))
             }
         }
         return Receipt(epoch: epoch, entries: entries).encoded()

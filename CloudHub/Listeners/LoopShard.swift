@@ -109,12 +109,22 @@ final class LoopShard {
     private func completed(_ result: Result<AppendOutcome, EventLogError>) {
         let done = inFlight.removeFirst()
         inFlightBytes -= done.bytes
-        if case .success = result { acknowledge(done.waiting) }
+        if case .success(let outcome) = result {
+            acknowledge(outcome.receipts.isEmpty ? done.waiting : Self.adding(outcome.receipts, to: done.waiting))
+        }
         builder.recycle(done.group)
         metrics.add(&counts)
         if !collecting.isEmpty || !builder.isEmpty { seal() }
         releaseHeld()
         finishDraining(isLate: false)
+    }
+
+    /// What the log could not accept is told on the connection that brought it.
+    private static func adding(_ receipts: [AppendOutcome.GatewayReceipt], to waiting: [Waiting]) -> [Waiting] {
+        waiting.map { one in
+            let own = receipts.filter { one.connection.isGateway($0.gateway) }.map(\.bytes)
+            return Waiting(connection: one.connection, ticket: one.ticket, receipts: one.receipts + own)
+        }
     }
 
     /// Writes the acknowledgements of all connections into one buffer, then lets each send its slice of it.

@@ -281,6 +281,12 @@ final class MQTTConnection: ChannelInboundHandler, ChannelOutboundHandler {
         return (collectedTicket, collectedReceipts)
     }
 
+    /// Whether the device itself is at the other end.
+    func isGateway(_ device: DeviceID) -> Bool {
+        guard let identity = attached?.dispatch.identity else { return false }
+        return identity.module == nil && identity.device == device
+    }
+
     /// The group is durable: writes the acknowledgements that may go.
     func committed(through ticket: PublishTicket?, into bytes: inout ByteBuffer) {
         guard let ticket, session.publishesCommitted(through: ticket) == .acknowledge else { return }

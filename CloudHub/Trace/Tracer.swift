@@ -37,15 +37,14 @@ public struct Tracer: Sendable {
         func ended(_ standing: RecordTrace.Standing) -> RecordTrace {
             RecordTrace(gateway: gateway, epoch: book.epoch, sequence: sequence, standing: standing)
         }
+        // What came with too many holes is not counted as seen; its body is in the quarantine all the same.
+        if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
         switch book.standing(of: sequence) {
+        case .dropped: return ended(.dropped)
+        case .missing: return ended(.missing)
         case .notYet: return ended(.notYet)
-        case .dropped, .missing:
-            // What came with too many holes is not counted as seen; its body is in the quarantine all the same.
-            if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
-            return ended(book.standing(of: sequence) == .dropped ? .dropped : .missing)
         case .arrived: break
         }
-        if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
         guard let found = try find(book, sequence) else { return ended(.gone) }
         var trace = ended(.inLog(found.place))
         trace.record = found.record
@@ -73,7 +72,7 @@ public struct Tracer: Sendable {
     }
 
     /// Of a batch that was quarantined as a whole: named by its first record.
-    private static let batchCode = "tooManyGaps"
+    private static let batchCode = QuarantineCode.tooManyGaps.rawValue
 
     private struct Found {
         let place: RecordTrace.Place

@@ -14,16 +14,22 @@ struct DiskReserve {
         return stat(path, &status) == 0 && Int(status.st_size) >= Self.bytes
     }
 
-    /// Makes the file when it is missing; `false` when the disk has no room for it now.
+    enum Refill { case whole, full, failed }
+
+    /// Makes the file when it is missing. `full` when the disk has no room for it now, `failed` when it says something else:
+    /// whoever writes next will hear it, too.
     @discardableResult
-    func refill() -> Bool {
+    func refill() -> Refill {
         let descriptor = open(path, O_RDWR | O_CREAT | O_CLOEXEC | O_NOFOLLOW, 0o600)
-        guard descriptor >= 0 else { return false }
+        guard descriptor >= 0 else { return Self.outcome(errno) }
         defer { close(descriptor) }
-        if posix_fallocate(descriptor, 0, off_t(Self.bytes)) == 0 { return true }
+        let code = posix_fallocate(descriptor, 0, off_t(Self.bytes))
+        if code == 0 { return .whole }
         _ = ftruncate(descriptor, 0)
-        return false
+        return Self.outcome(code)
     }
+
+    private static func outcome(_ code: Int32) -> Refill { code == ENOSPC || code == EDQUOT ? .full : .failed }
 
     func release() { _ = truncate(path, 0) }
 }

@@ -30,6 +30,13 @@ final class FileLock {
         _ = pwrite(descriptor, text, text.count, 0)
     }
 
+    /// Whether the path still leads to the file that is locked.
+    func isAt(_ path: String) -> Bool {
+        var (held, found) = (stat(), stat())
+        guard fstat(descriptor, &held) == 0, stat(path, &found) == 0 else { return false }
+        return held.st_dev == found.st_dev && held.st_ino == found.st_ino
+    }
+
     private static let bytes = 1024
 
     /// What the owner noted last; empty when there is nothing, or nobody.

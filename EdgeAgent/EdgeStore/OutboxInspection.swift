@@ -20,7 +20,7 @@ public struct OutboxInspection: Sendable {
     /// - Throws: `.cannotOpen`, `.damaged`, `.newerSchema`, `.busy`.
     public init(path: String, receiptCountMax: Int = 10, commandCountMax: Int = 10) throws(OutboxError) {
         words = FileLock.words(path + ".lock").trimmed
-        let connection = try SQLiteConnection(path: path, isReadOnly: true)
+        let connection = try SQLiteConnection(path: path, mode: .readOnly)
         var version = 0
         try connection.run("PRAGMA user_version", doing: "read the schema version") { version = $0.int(0) }
         guard version <= OutboxSchema.version else {

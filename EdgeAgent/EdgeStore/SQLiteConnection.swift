@@ -5,13 +5,26 @@ internal import Outbox
 /// One open database file. Not thread-safe: its owner holds a lock around every use.
 final class SQLiteConnection {
     let path: String
-    private let handle: OpaquePointer
+    /// `nil` once it is closed.
+    private var handle: OpaquePointer?
     private var statements: [String: OpaquePointer] = [:]
 
-    /// - Parameter isReadOnly: looks without taking part; the file must exist.
-    init(path: String, isReadOnly: Bool = false) throws(OutboxError) {
+    enum Mode {
+        /// Makes the file when it is missing.
+        case create
+        case existing
+        /// Looks without taking part; the file must exist.
+        case readOnly
+    }
+
+    init(path: String, mode: Mode = .create) throws(OutboxError) {
         var opened: OpaquePointer?
-        let flags = isReadOnly ? SQLITE_OPEN_READONLY : SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+        let flags =
+            switch mode {
+            case .create: SQLITE_OPEN_READWRITE | SQLITE_OPEN_CREATE
+            case .existing: SQLITE_OPEN_READWRITE
+            case .readOnly: SQLITE_OPEN_READONLY
+            }
         let code = sqlite3_open_v2(path, &opened, flags | SQLITE_OPEN_NOMUTEX, nil)
         guard code == SQLITE_OK, let opened else {
             let detail = opened.map { String(cString: sqlite3_errmsg($0)) } ?? "no memory"
@@ -29,11 +42,30 @@ final class SQLiteConnection {
         sqlite3_close_v2(handle)
     }
 
+    /// Ends it before its time; every later use throws. By itself the library would delete the log at the path when it has
+    /// folded it in, and that may be the log of another file by now: so it is left there.
+    func close() {
+        guard let handle else { return }
+        self.handle = nil
+        for statement in statements.values { sqlite3_finalize(statement) }
+        statements = [:]
+        var isKept: Int32 = 1
+        sqlite3_file_control(handle, "main", SQLITE_FCNTL_PERSIST_WAL, &isKept)
+        sqlite3_close_v2(handle)
+    }
+
+    private func open(doing: String) throws(OutboxError) -> OpaquePointer {
+        guard let handle else {
+            throw OutboxError(.diskFailed, doing: doing, which: path, detail: "it is closed after a failure")
+        }
+        return handle
+    }
+
     var changeCount: Int { Int(sqlite3_changes(handle)) }
 
     /// Runs statements that bind and return nothing.
     func execute(_ sql: String, doing: String) throws(OutboxError) {
-        let code = sqlite3_exec(handle, sql, nil, nil, nil)
+        let code = sqlite3_exec(try open(doing: doing), sql, nil, nil, nil)
         guard code == SQLITE_OK else { throw error(code, doing: doing) }
     }
 
@@ -86,7 +118,7 @@ final class SQLiteConnection {
             return result
         } catch {
             // After SQLITE_FULL or IOERR the library may have rolled back already; then this says so and does nothing.
-            if sqlite3_get_autocommit(handle) == 0 { sqlite3_exec(handle, "ROLLBACK", nil, nil, nil) }
+            if let handle, sqlite3_get_autocommit(handle) == 0 { sqlite3_exec(handle, "ROLLBACK", nil, nil, nil) }
             throw error
         }
     }
@@ -94,7 +126,7 @@ final class SQLiteConnection {
     private func prepared(_ sql: String, doing: String) throws(OutboxError) -> OpaquePointer {
         if let statement = statements[sql] { return statement }
         var made: OpaquePointer?
-        let code = sqlite3_prepare_v3(handle, sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &made, nil)
+        let code = sqlite3_prepare_v3(try open(doing: doing), sql, -1, UInt32(SQLITE_PREPARE_PERSISTENT), &made, nil)
         guard code == SQLITE_OK, let made else { throw error(code, doing: doing) }
         statements[sql] = made
         return made

@@ -19,7 +19,7 @@ extension SQLiteOutbox {
     }
 
     public func receipts(countMax: Int) throws(OutboxError) -> [StoredReceipt] {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             try OutboxTables.receipts(contents.connection, countMax: countMax)
         }
     }
@@ -47,7 +47,7 @@ extension SQLiteOutbox {
     }
 
     public func endedCommands(countMax: Int) throws(OutboxError) -> [EndedCommand] {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             try OutboxTables.endedCommands(contents.connection, countMax: countMax)
         }
     }

@@ -22,7 +22,7 @@ extension SQLiteOutbox {
     static let settleAfter = Duration.seconds(2)
 
     public func take(_ request: TakeRequest) throws(OutboxError) -> OutboxBatch? {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             var builder = OutboxBatchBuilder(bytesMax: request.bytesMax)
             let now = Int64(clamping: contents.elapsed.elapsed(clock.now()).milliseconds)
             var damaged: [UInt64] = []
@@ -61,7 +61,7 @@ extension SQLiteOutbox {
     }
 
     public func acknowledge(_ batches: [OutboxBatch]) throws(OutboxError) {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             let now = clock.now()
             for batch in batches {
                 for first in batch.rows where !contents.pending.contains(first) {
@@ -160,7 +160,7 @@ extension SQLiteOutbox {
     }
 
     public func losses() throws(OutboxError) -> [SensorLoss] {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             try LossTable.read(contents.connection)
         }
     }

@@ -15,9 +15,9 @@ public final class SQLiteOutbox: OutboxStore {
     let contents: Lock<Contents>
 
     struct Contents {
-        let connection: SQLiteConnection
+        var connection: SQLiteConnection
         /// Held for as long as the connection is open.
-        let fileLock: FileLock
+        var fileLock: FileLock
         let reserve: DiskReserve
         let codec = RowCodec()
         /// As the next write of its row will have it.
@@ -33,6 +33,7 @@ public final class SQLiteOutbox: OutboxStore {
         var damaged: Set<UInt64> = []
         /// The file or its log may give space back: something was written or deleted since that was last tried.
         var mayShrink = true
+        var disk = DiskWatch()
     }
 
     /// Where this run began.
@@ -73,6 +74,8 @@ public final class SQLiteOutbox: OutboxStore {
         self.clock = clock
         let state = try OutboxState(reading: connection)
         let now = clock.now()
+        var disk = DiskWatch()
+        disk.opened(path)
         let elapsed = KnownElapsed(after: state.mark, now: now)
         let run = RunStart(
             firstSequence: state.nextSequence, elapsed: Int64(clamping: elapsed.elapsed(now).milliseconds))
@@ -81,7 +84,7 @@ public final class SQLiteOutbox: OutboxStore {
                 connection: connection, fileLock: fileLock, reserve: reserve, state: state,
                 elapsed: elapsed, run: run,
                 pending: PendingAcknowledgements(rows: state.acknowledged),
-                writes: WriteCounter(after: state.account, now: now.monotonic)))
+                writes: WriteCounter(after: state.account, now: now.monotonic), disk: disk))
     }
 
     deinit { try? flush() }
@@ -91,7 +94,19 @@ public final class SQLiteOutbox: OutboxStore {
     ) throws(OutboxError) -> SQLiteConnection {
         let connection = try SQLiteConnection(path: path)
         OutboxSchema.resize(connection)
+        try makeReady(connection, limits, newEpoch)
+        // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
+        try connection.run(
+            "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
+            doing: "end interrupted commands")
+        return connection
+    }
+
+    static func makeReady(
+        _ connection: SQLiteConnection, _ limits: OutboxLimits, _ newEpoch: () -> UInt64
+    ) throws(OutboxError) {
         try OutboxSchema.makeDurable(connection)
+        // A run that died after a failed sync may have left commits that are in the cache and not on the disk.
         try OutboxSchema.foldLog(connection)
         try OutboxSchema.prepare(connection) {
             let value = newEpoch()
@@ -100,11 +115,6 @@ public final class SQLiteOutbox: OutboxStore {
         // The library itself refuses to let the file grow past the quota.
         let pageBytes = max(try connection.number("PRAGMA page_size"), 512)
         try connection.execute("PRAGMA max_page_count = \(limits.quotaBytes / pageBytes)", doing: "set the quota")
-        // What an earlier run had begun may or may not have reached the device: never executed twice, so it ends here.
-        try connection.run(
-            "UPDATE command SET state = 2, outcome = 'interrupted: the agent ended while it ran' WHERE state = 1",
-            doing: "end interrupted commands")
-        return connection
     }
 
     static func storedEpoch(_ connection: SQLiteConnection) throws(OutboxError) -> Epoch {
@@ -117,7 +127,7 @@ public final class SQLiteOutbox: OutboxStore {
     // MARK: Records
 
     public func status() throws(OutboxError) -> OutboxStatus {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             var status = try contents.state.status(contents.connection)
             status.account = contents.writes.account(now: clock.now().monotonic)
             return status
@@ -125,7 +135,7 @@ public final class SQLiteOutbox: OutboxStore {
     }
 
     public func kept(_ key: String) throws(OutboxError) -> [UInt8]? {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             var bytes: [UInt8]?
             try contents.connection.run(
                 "SELECT bytes FROM kept WHERE key = ?", [.text(key)], doing: "read kept state"
@@ -136,10 +146,10 @@ public final class SQLiteOutbox: OutboxStore {
 
     public func append(_ commit: OutboxCommit) throws(OutboxError) -> [Run] {
         let chunks = OutboxChunk.chunks(of: commit)
-        return try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        return try use(isAppend: true) { (contents: inout Contents) throws(OutboxError) in
             let doing = "append \(commit.records.count) records"
             try check(commit, chunks, against: contents.state, doing: doing)
-            guard contents.reserve.isWhole || contents.reserve.refill() || Self.shrink(&contents) else {
+            guard contents.reserve.isWhole || contents.reserve.refill() != .full || Self.shrink(&contents) else {
                 throw OutboxError(.full, doing: doing, which: path, detail: "no room for the reserve of 2 MiB")
             }
             let rows = chunks.map { EncodedRow($0, contents.codec) }
@@ -204,7 +214,7 @@ public final class SQLiteOutbox: OutboxStore {
     func small<Result>(
         _ body: (inout Contents) throws(OutboxError) -> Result
     ) throws(OutboxError) -> Result {
-        try contents.withLock { (contents: inout Contents) throws(OutboxError) in
+        try use { (contents: inout Contents) throws(OutboxError) in
             try Self.small(&contents, body)
         }
     }
@@ -266,7 +276,7 @@ public final class SQLiteOutbox: OutboxStore {
             try? contents.connection.run("PRAGMA wal_checkpoint(TRUNCATE)", doing: "give space back")
             if freeCount <= 1024 { break }
         }
-        return contents.reserve.refill()
+        return contents.reserve.refill() == .whole
     }
 
     /// Of 1 MiB each: room for the reserve and for a good many records, in well under a second.

@@ -128,7 +128,9 @@ enum EdgeAgentCommand {
             for stored in seen.receipts {
                 for entry in Receipt(parsing: stored.bytes)?.entries ?? [] {
                     let records = entry.run.map(\.description) ?? "a batch"
-                    Terminal.line("quarantined  \(stored.time) \(records) \(entry.code.rawValue): \(entry.reason)")
+                    let first = entry.first.map { ", \($0.device) \($0.metric) of \($0.time)" } ?? ""
+                    Terminal.line(
+                        "quarantined  \(stored.time) \(records)\(first), \(entry.code.rawValue): \(entry.reason)")
                 }
             }
         } catch {

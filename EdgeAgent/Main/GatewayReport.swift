@@ -15,7 +15,7 @@ struct GatewayReport {
     /// The last commands that came as messages from the cloud: there is no other way to tell how they ended.
     static let commandsMax = 5
     /// Characters of a reason, an outcome or a command's name.
-    static let textLengthMax = 200
+    static let textLengthMax = 320
 
     let store: any OutboxStore
     let drivers: [any SouthboundDriver]
@@ -63,11 +63,18 @@ struct GatewayReport {
             (Receipt(parsing: stored.bytes)?.entries ?? []).map { (stored.time, $0) }
         }
         return entries.prefix(Self.quarantineMax).map { time, entry in
-            [
+            var members: JSONObject = [
                 "time": .string(time.description),
                 "code": .string(entry.code.rawValue),
                 "reason": .string(String(entry.reason.prefix(Self.textLengthMax))),
             ]
+            if let run = entry.run { members["records"] = .string(run.description) }
+            if let first = entry.first {
+                members["device"] = .string(first.device.text)
+                members["metric"] = .string(String(first.metric.prefix(Self.textLengthMax)))
+                members["measured"] = .string(first.time.description)
+            }
+            return .object(members)
         }
     }
 

@@ -9,6 +9,10 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
         case diskFailed
         /// The file system is read-only, or became so after a failure.
         case readOnly
+        /// The file is not at its place any more: its disk was taken out, or it was moved or deleted.
+        case away
+        /// Another file lies at its place: another outbox, or an older copy of this one.
+        case replaced
         /// Another agent runs on this outbox; `pid` is zero when it could not be read.
         case heldByAnother(pid: Int32)
         /// The file was written by a newer version of this program.
@@ -41,7 +45,7 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
     /// Whether the same call may succeed later with nothing changed by a person.
     public var isRetryable: Bool {
         switch problem {
-        case .full, .busy, .diskFailed, .readOnly: true
+        case .full, .busy, .diskFailed, .readOnly, .away, .replaced: true
         case .heldByAnother, .newerSchema, .damaged, .cannotOpen, .notDurable, .wrongRecords: false
         }
     }
@@ -57,10 +61,17 @@ public struct OutboxError: Error, Equatable, CustomStringConvertible {
         case .busy:
             "another program holds the file; close whatever has it open"
         case .diskFailed:
-            "the disk reported a failure; check the card or disk and the kernel log"
+            "the disk reported a failure; look for it in the kernel log and check the card or disk; when it works or is mounted "
+                + "again, the agent goes on by itself"
         case .readOnly:
             "the disk is read-only; look for its failure in the kernel log, or mount it writable, and the agent goes on by "
                 + "itself"
+        case .away:
+            "its file is not there: the disk was taken out, or the file was moved or deleted; put it back, and the agent "
+                + "goes on by itself; if it is gone for good, restart the agent, and it begins a new outbox"
+        case .replaced:
+            "another file lies in its place, or an older copy; put the right one back, and the agent goes on by itself; "
+                + "never put an old copy there: its numbers would be given twice, and the hub would drop what has them"
         case .heldByAnother(let pid):
             pid > 0
                 ? "another agent, process \(pid), is running on it; stop that one or give this one a file of its own"

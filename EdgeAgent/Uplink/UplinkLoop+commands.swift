@@ -273,12 +273,17 @@ extension UplinkLoop {
             return
         }
         for entry in receipt.entries {
+            var metadata: Logger.Metadata = [
+                "records": "\(entry.run.map(\.description) ?? "all of a batch")", "code": "\(entry.code.rawValue)",
+                "reason": "\(entry.reason)",
+            ]
+            if let first = entry.first {
+                metadata["device"] = "\(first.device)"
+                metadata["metric"] = "\(first.metric)"
+                metadata["time"] = "\(first.time)"
+            }
             logger.warning(
-                "the hub could not accept records of this gateway and keeps them in quarantine",
-                metadata: [
-                    "records": "\(entry.run.map(\.description) ?? "all of a batch")", "code": "\(entry.code.rawValue)",
-                    "reason": "\(entry.reason)",
-                ])
+                "the hub could not accept records of this gateway and keeps them in quarantine", metadata: metadata)
         }
     }
 }

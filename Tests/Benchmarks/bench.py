@@ -17,6 +17,7 @@ import hub  # noqa: E402
 import outage  # noqa: E402
 import outbox  # noqa: E402
 import reaction  # noqa: E402
+import thingsboard  # noqa: E402
 import uplink  # noqa: E402
 
 
@@ -49,6 +50,7 @@ ROWS = {
     "outbox": (outbox.measure, "the outbox alone: flash, rates, a backlog of millions"),
     "backlog": (backlog.measure, "the whole gateway with 2 and 10 million readings waiting"),
     "outage": (outage.measure, "lost, doubled, late after an outage and a kill, beside a mosquitto bridge"),
+    "thingsboard": (thingsboard.measure, "CPU of a reading and memory, beside thingsboard-gateway"),
 }
 
 

@@ -7,7 +7,7 @@ import threading
 import time
 
 from plant import Link, Plant, disk_stage, peak, waiting
-from stage import StageError, broker_program, can_connect, free_port, wait_until
+from stage import broker_program, can_connect, free_port, wait_until
 from wire import Client, Sensor
 
 SENSORS, RATE = 10, 50
@@ -15,14 +15,17 @@ BEFORE, UNTIL_KILL, AFTER_KILL, AFTER = 5, 10, 10, 5
 # Both notice a dead link and try again as fast as this.
 KEEP_ALIVE, RETRY = 10, 1
 
+EVERY_SECOND = "max_queued_messages 0\nautosave_interval 1\n"
+EACH_CHANGE = EVERY_SECOND + "autosave_on_changes true\n"
+
 
 class Agent:
     """edge-agent beside the plant's broker; at the far end a cloud-hub, which drops what comes twice."""
 
     name = "edge-agent"
 
-    def __init__(self, stage):
-        self.plant = Plant(stage, [f"sensor-{number}" for number in range(SENSORS)])
+    def __init__(self, stage, broker=None):
+        self.plant = Plant(stage, [f"sensor-{number}" for number in range(SENSORS)], broker)
         self.link, self.port = Link(self.plant.hub.mqtt), self.plant.broker.port
         self.agent, self.most = None, 0.0
 
@@ -44,13 +47,15 @@ class Agent:
         self.most = max(self.most, peak(self.agent.process.pid))
 
     def drained(self, made):
-        def is_empty():
-            next_sequence, count = waiting(self.plant.outbox)
-            return count == 0 and next_sequence > made
-        try:
-            wait_until("an empty outbox", is_empty, 120, every=0.1)
-        except StageError as error:
-            print(f"outage               {error}", flush=True)
+        """Until the hub has everything, or nothing has come for five seconds."""
+        last, since = None, time.monotonic()
+        while time.monotonic() < since + 5:
+            now = waiting(self.plant.outbox)
+            if now[1] == 0 and now[0] > made:
+                break
+            if now != last:
+                last, since = now, time.monotonic()
+            time.sleep(0.1)
         time.sleep(1)
 
     def arrivals(self):
@@ -63,6 +68,33 @@ class Agent:
 
     def remark(self, _):
         return f"{self.plant.metric('fieldline_log_repeats_total'):,.0f} came twice and were dropped by the hub"
+
+
+class Board(Agent):
+    """The same with the plant's broker on the same board, which is killed with the agent."""
+
+    name = "edge-agent, the plant's broker (saved every second) killed with it"
+
+    def __init__(self, stage):
+        self.lives, self.own_port = 0, free_port()
+        (stage.folder / "kept").mkdir()
+        (stage.folder / "board.conf").write_text(
+            f"user root\nlistener {self.own_port} 127.0.0.1\nallow_anonymous true\nlog_type all\nset_tcp_nodelay true\n"
+            f"persistence true\npersistence_location {stage.folder}/kept/\n{EVERY_SECOND}")
+        super().__init__(stage, self.broker(stage))
+
+    def broker(self, stage):
+        self.lives += 1
+        broker = stage.start(f"board-{self.lives}", [broker_program(), "-c", stage.folder / "board.conf"])
+        broker.port = self.own_port
+        wait_until("the board's broker", lambda: can_connect(self.own_port), 10)
+        return broker
+
+    def kill(self):
+        super().kill()
+        self.plant.broker.kill()
+        self.plant.stage.forget(self.plant.broker)
+        self.plant.broker = self.broker(self.plant.stage)
 
 
 class Bridge:
@@ -178,8 +210,8 @@ def report(gateway, found, made, by_then, back):
 BRIDGES = (
     ("as it is configured by default (1,000 messages queued, saved every 30 min)", ""),
     ("queue unlimited, saved every 30 min", "max_queued_messages 0\n"),
-    ("queue unlimited, saved at each change",
-     "max_queued_messages 0\nautosave_on_changes true\nautosave_interval 1\n"),
+    ("queue unlimited, saved every second", EVERY_SECOND),
+    ("queue unlimited, saved at each change", EACH_CHANGE),
 )
 
 
@@ -188,8 +220,9 @@ def measure(programs):
     print(f"outage               {SENSORS} sensors × {RATE}/s at QoS 1; no link for {seconds} s, the gateway killed and started again "
           f"after {UNTIL_KILL} s of them; both ask for a sign of life every {KEEP_ALIVE} s and try again every {RETRY} s; "
           "lost is what the local broker had acknowledged", flush=True)
-    with disk_stage(programs) as stage:
-        run(Agent(stage))
+    for gateway in (Agent, Board):
+        with disk_stage(programs) as stage:
+            run(gateway(stage))
     for name, settings in BRIDGES:
         with disk_stage(programs) as stage:
             run(Bridge(stage, name, settings))

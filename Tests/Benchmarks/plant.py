@@ -49,8 +49,8 @@ def disk_stage(programs):
 class Plant:
     """A hub, a broker and a gateway's configuration; `start` starts the gateway."""
 
-    def __init__(self, stage, children=("sensor-1",)):
-        self.stage, self.hub, self.broker = stage, stage.start_hub(), stage.start_broker()
+    def __init__(self, stage, children=("sensor-1",), broker=None):
+        self.stage, self.hub, self.broker = stage, stage.start_hub(), broker or stage.start_broker()
         stage.hub_command("device", "create", "gw-1", "--gateway")
         for child in children:
             stage.hub_command("device", "create", child, "--parent", "gw-1")

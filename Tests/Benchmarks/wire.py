@@ -99,8 +99,8 @@ class Sensor:
 
     MOST_WAITING = 1000
 
-    def __init__(self, port, topic, rate):
-        self.port, self.topic, self.rate, self.made = port, topic, rate, 0
+    def __init__(self, port, topic, rate, body=lambda number: b'{"n":%d}' % number):
+        self.port, self.topic, self.rate, self.body, self.made = port, topic, rate, body, 0
         self._waiting, self._lock, self._quiet, self._over = {}, threading.Lock(), threading.Event(), threading.Event()
         self._client = None
         self._threads = [threading.Thread(target=work, daemon=True) for work in (self._listen, self._speak)]
@@ -133,7 +133,7 @@ class Sensor:
                 if len(self._waiting) >= self.MOST_WAITING:
                     continue
                 self.made += 1
-                number, body = (self.made - 1) % 65535 + 1, b'{"n":%d}' % self.made
+                number, body = (self.made - 1) % 65535 + 1, self.body(self.made)
                 self._waiting[number] = body
                 with contextlib.suppress(OSError):
                     if self._client:

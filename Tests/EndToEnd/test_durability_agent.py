@@ -1,13 +1,17 @@
 """The gateway's word to the local broker holds: a trace of system calls, and a power cut that takes what was not synced."""
 
+import json
 import os
 import random
 import re
 import sqlite3
 import time
 
-from ledger import Log, Publisher, wait_for_last
-from stage import wait_until
+import paho.mqtt.client as mqtt
+import pytest
+
+from ledger import DEVICE, Log, Publisher, wait_for_last
+from stage import ROOT, wait_until
 from test_durability import shim  # noqa: F401
 from test_kill import Site
 
@@ -50,6 +54,59 @@ def test_a_power_cut_loses_nothing_that_the_local_broker_was_acknowledged(stage,
     sent, lost, doubled = power_cut_loses(stage, shim, rounds=5)
     assert sent > 100
     assert (lost, doubled) == (set(), 0)
+
+
+def default_interval():
+    """As the sample configuration has it."""
+    sample = (ROOT / "Deploy/config/edge-agent.toml").read_text()
+    return re.search(r'^#= commit_interval = "(\w+)"', sample, re.M).group(1)
+
+
+def seconds(interval):
+    number, unit = re.fullmatch(r"(\d+)(ms|s)", interval).groups()
+    return int(number) / (1000 if unit == "ms" else 1)
+
+
+@pytest.mark.parametrize("interval", sorted({default_interval(), "300ms", "2s"}))
+def test_a_power_cut_costs_what_was_read_within_the_commit_interval_when_nobody_repeats_it(stage, shim, interval):  # noqa: F811
+    """QoS 0: the broker forgets what it has passed on, as a polled meter does. Older readings are all there."""
+    site = Site(stage)
+    for program in (site.agent, site.hub):
+        assert program.stop() == 0
+        stage.forget(program)
+    site.config.write_text(site.config.read_text().replace("[outbox]\n", f'[outbox]\ncommit_interval = "{interval}"\n'))
+    cut = stage.folder / "cut"
+    agent = stage.start_agent(
+        site.config, name="agent-cut",
+        env={"LD_PRELOAD": str(shim), "POWERCUT_FILE": str(cut), "POWERCUT_FOLDER": str(stage.folder / "outbox.sqlite")})
+    agent.wait_log("connected to the local broker")
+    client = mqtt.Client(client_id="qos-0", protocol=mqtt.MQTTv311)
+    client.connect("127.0.0.1", site.broker.port, 60)
+    client.loop_start()
+    sent = []
+    end = time.monotonic() + 2.5 * seconds(interval) + 1
+    while time.monotonic() < end:
+        sent.append(time.monotonic())
+        client.publish(f"plant/{DEVICE}/state", json.dumps({"n": len(sent)}), qos=0).wait_for_publish(10)
+        time.sleep(0.005)
+    pulled = time.monotonic()
+    cut.touch()
+    agent.process.wait(30)
+    agent.kill()
+    stage.forget(agent)
+    client.disconnect()
+    client.loop_stop()
+    (stage.folder / "outbox.sqlite-shm").unlink(missing_ok=True)
+    site.start_agent()
+    site.start_hub()
+    wait_until("an empty outbox", lambda: kept(stage.folder / "outbox.sqlite") == 0, 60)
+    numbers = Log(stage).numbers
+    assert len(numbers) == len(set(numbers))
+    lost = set(range(1, len(sent) + 1)) - set(numbers)
+    ages = [pulled - sent[number - 1] for number in lost]
+    print(f"{interval}: {len(lost)} of {len(sent)} lost, the oldest {max(ages, default=0) * 1000:.0f} ms before the cut")
+    # Beside the interval: the way through the broker, the commit itself, and a machine that has other things to do.
+    assert max(ages, default=0) <= seconds(interval) + 1.0
 
 
 def test_without_the_sync_the_power_cut_test_of_the_gateway_is_red(stage, shim):  # noqa: F811

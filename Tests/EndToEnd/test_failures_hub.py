@@ -257,7 +257,9 @@ def test_somebody_elses_child_is_quarantined_named_in_a_receipt_and_the_rest_of_
     receipt = json.loads(body)
     assert receipt == {
         "v": 1, "epoch": "9f86d081884c7d65",
-        "entries": [{"run": ["1002", "1"], "code": "childNotInScope", "reason": FOREIGN}],
+        "entries": [{
+            "run": ["1002", "1"], "code": "childNotInScope", "reason": FOREIGN,
+            "first": {"device": "their-child", "metric": "temperature", "time": batch(1, "their-child")["records"][0]["time"]}}],
     }
     same(hub.log("records were quarantined", "device=gw-ours "),
          f"{TIME} warning mqtt: device=gw-ours reason={FOREIGN} records=1 [Listeners] records were quarantined")

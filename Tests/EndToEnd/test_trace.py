@@ -115,3 +115,38 @@ def test_a_gateway_is_asked_for_what_is_missing(hub, gateway):
     assert wait_until("the next look", whole, 20)["lost"] == "1"
     assert trace(hub, 7)["state"] == "stored"
     assert trace(hub, 8)["state"] == "dropped"
+
+
+HOLES_MAX = 16_384
+NARROW = 1200  # records with a hole after each, in one batch of at most 256 KiB
+
+
+def test_a_gateway_with_too_many_holes_is_told_which_records_are_in_quarantine(hub):
+    """Every other sequence number, until no more holes are remembered. The receipt names the sensor and says what to do."""
+    hub.create("holes-gateway", "--gateway")
+    hub.create("holes-oven", "--parent", "holes-gateway")
+    device = hub.connect("holes-gateway")
+    device.subscribe("$fieldline/receipts")
+
+    def send(numbers):
+        records = [{**reading(number), "device": "holes-oven"} for number in numbers]
+        batch = {"v": 1, "epoch": EPOCH, "runs": [[str(number), "1"] for number in numbers], "records": records}
+        device.acknowledged(device.publish(json.dumps(batch, separators=(",", ":")).encode(), bag=BAG))
+    numbers = range(1, 2 * HOLES_MAX, 2)
+    for first in range(0, HOLES_MAX, NARROW):
+        send(numbers[first:first + NARROW])
+    assert not device.has(3), "there is room for so many"
+    beyond = [2 * HOLES_MAX + 11, 2 * HOLES_MAX + 13]
+    send(beyond)
+    topic, payload = device.message()
+    receipt = json.loads(payload)
+    assert (topic, receipt["epoch"]) == ("$fieldline/receipts", EPOCH)
+    assert [(entry["run"], entry["code"]) for entry in receipt["entries"]] == [
+        ([str(number), "1"], "tooManyGaps") for number in beyond]
+    assert receipt["entries"][1]["first"] == {"device": "holes-oven", "metric": "temperature", "time": TIME}
+    assert "move the outbox file away" in receipt["entries"][0]["reason"]
+    for number in beyond:
+        found = json.loads(hub.stage.hub_command(
+            "trace", "holes-gateway", str(number), "--output", "json", data=hub.process.data))
+        assert (found["state"], found["code"]) == ("quarantined", "tooManyGaps")
+    device.close()

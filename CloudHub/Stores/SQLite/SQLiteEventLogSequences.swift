@@ -47,6 +47,7 @@ final class LogSequences {
     struct Verdict {
         var edits: [AppendGroup.Chunk.BatchEdit] = []
         var quarantined: [QuarantinedRecord] = []
+        var receipts: [AppendOutcome.GatewayReceipt] = []
         var repeatedCount = 0
     }
 
@@ -80,7 +81,9 @@ final class LogSequences {
                 changed.insert(key)
                 nameFull(key)
                 verdict.edits.append(.drop)
-                verdict.quarantined.append(Self.tooManyGaps(batch, body: chunk.body(of: batch)))
+                let body = chunk.body(of: batch)
+                verdict.quarantined.append(Self.tooManyGaps(batch, body: body))
+                verdict.receipts.append(Self.tooManyGapsReceipt(batch, body: body))
                 continue
             }
             if entry.seen != before || !batch.dropped.isEmpty {
@@ -168,7 +171,7 @@ final class LogSequences {
     private func nameFull(_ key: Key) {
         guard namedFull.insert(key).inserted else { return }
         logger.error(
-            "a gateway left more holes in its sequence numbers than are remembered; what makes another hole is quarantined without a receipt until the holes close; give it a new outbox if they do not",
+            "a gateway left more holes in its sequence numbers than are remembered; what makes another hole is quarantined until the holes close; give it a new outbox if they do not",
             metadata: [
                 "gateway": "\(key.gateway)", "epoch": "\(key.epoch.text)",
                 "holes_max": "\(IntervalSet.intervalCountMaxDefault)",
@@ -179,11 +182,25 @@ final class LogSequences {
 
     private static func tooManyGaps(_ batch: BatchMark, body: [UInt8]) -> QuarantinedRecord {
         QuarantinedRecord(
-            gateway: batch.gateway, epoch: batch.epoch, sequence: batch.runs.first?.start, code: "tooManyGaps",
-            reason:
-                "the gateway left more than \(IntervalSet.intervalCountMaxDefault) holes in its sequence numbers, so "
-                + "repeats can no longer be recognised; give it a new outbox", body: body)
+            gateway: batch.gateway, epoch: batch.epoch, sequence: batch.runs.first?.start,
+            code: QuarantineCode.tooManyGaps.rawValue, reason: tooManyGapsReason, body: body)
     }
+
+    private static func tooManyGapsReceipt(_ batch: BatchMark, body: [UInt8]) -> AppendOutcome.GatewayReceipt {
+        let records = (try? Batch(parsing: body))?.records ?? []
+        let entries = batch.runs.map { run in
+            Receipt.Entry(
+                run: run, code: .tooManyGaps, reason: tooManyGapsReason,
+                first: records.first { $0.sequence == run.start }.map { .init($0.record) })
+        }
+        return AppendOutcome.GatewayReceipt(
+            gateway: batch.gateway, bytes: Receipt(epoch: batch.epoch, entries: entries).encoded())
+    }
+
+    private static let tooManyGapsReason =
+        "the gateway left more than \(IntervalSet.intervalCountMaxDefault) holes in its sequence numbers, so repeats can no "
+        + "longer be recognised; the hub asks for what is missing (cloud-hub device gaps); if the holes stay, stop the "
+        + "gateway when its outbox is empty and move the outbox file away, so that it begins a new one"
 
     /// The batch without what is known. Ingest parsed it before; should it not parse here, it is kept whole, because a
     /// repeat is better than a loss.

@@ -170,6 +170,7 @@ final class LogWriter {
         var stored = 0
         var repeated = 0
         var quarantined = group.quarantined.count
+        var receipts: [AppendOutcome.GatewayReceipt] = []
         for chunk in group.chunks {
             guard !chunk.batches.isEmpty else {
                 try insert(chunk.bytes, count: chunk.eventCount, partition: chunk.partition, &staged)
@@ -183,10 +184,12 @@ final class LogWriter {
             stored += count
             repeated += verdict.repeatedCount
             quarantined += verdict.quarantined.count
+            receipts += verdict.receipts
             for record in verdict.quarantined { try insert(record) }
         }
         for record in group.quarantined { try insert(record) }
-        return AppendOutcome(eventsStored: stored, recordsRepeated: repeated, recordsQuarantined: quarantined)
+        return AppendOutcome(
+            eventsStored: stored, recordsRepeated: repeated, recordsQuarantined: quarantined, receipts: receipts)
     }
 
     private func insert(

@@ -120,7 +120,12 @@ extension SQLiteEventLogTests {
         _ = try await log.append(builder.seal())
 
         let refused = try await log.append(try batch([end + 10]))
-        #expect(refused == AppendOutcome(eventsStored: 0, recordsRepeated: 0, recordsQuarantined: 1))
+        #expect(refused.eventsStored == 0 && refused.recordsRepeated == 0 && refused.recordsQuarantined == 1)
+        let receipt = try #require(refused.receipts.first)
+        #expect(refused.receipts.count == 1 && receipt.gateway == EventChunkTests.gateway.device)
+        let entries = try #require(Receipt(parsing: receipt.bytes)).entries
+        #expect(entries.map(\.run) == [Run(start: end + 10, count: 1)] && entries.map(\.code) == [.tooManyGaps])
+        #expect(entries.first?.first != nil, "it says which sensor's")
         #expect(try log.quarantine(gateway: nil, countMax: 1).first?.record.code == "tooManyGaps")
         let declaring = try await log.append(try batch([end + 12], dropped: [Run(start: 2, count: 9)]))
         #expect(declaring.eventsStored == 1)

@@ -60,6 +60,7 @@ import Testing
         #expect(ack == pubAck(4))
         #expect(receipt.epoch == epoch && receipt.entries.map(\.run) == [Run(start: 2, count: 1)])
         #expect(receipt.entries.first?.reason.contains("'stranger' is no child of gateway 'gateway'") == true)
+        #expect(receipt.entries.first?.first?.device.text == "stranger")
         try await fixture.hub.stop()
     }
 

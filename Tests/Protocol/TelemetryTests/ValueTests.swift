@@ -106,11 +106,17 @@ struct ValueTests {
         #expect(seen == FaultTransition.namespace.bytes + Array("thermostat-1/r/00000000000000ff/9".utf8))
     }
 
-    @Test func aReceiptReadsBackAndOthersAreRefused() {
+    @Test func aReceiptReadsBackAndOthersAreRefused() throws {
+        let reading = Reading(
+            device: try #require(DeviceID("meter-9")), metric: "voltage", value: .boolean(true), unit: nil,
+            time: WallInstant(milliseconds: 1_795_000_000_123), quality: .good, clock: .synchronised)
         let receipt = Receipt(
             epoch: Epoch(value: 5),
             entries: [
-                .init(run: Run(start: 1, count: 2), code: .childNotInScope, reason: "meter-9 is no child of gateway-1"),
+                .init(
+                    run: Run(start: 1, count: 2), code: .childNotInScope, reason: "meter-9 is no child of gateway-1",
+                    first: .init(.reading(reading))),
+                .init(run: Run(start: 9, count: 1), code: .tooManyGaps, reason: "too many"),
                 .init(run: nil, code: .malformedBatch, reason: "é\""),
             ])
         #expect(Receipt(parsing: receipt.encoded()) == receipt)
@@ -124,6 +130,16 @@ struct ValueTests {
             #"{"v":1,"entries":[{"run":[1,1],"code":"other","reason":""}]}"#,
         ]
         for text in refused { #expect(Receipt(parsing: Array(text.utf8)) == nil, "\(text)") }
+    }
+
+    @Test func aReceiptKeepsToItsSize() {
+        let reason = String(repeating: "r", count: 1000)
+        let entries = (1...999).map {
+            Receipt.Entry(run: Run(start: UInt64($0) * 2, count: 1), code: .tooManyGaps, reason: reason)
+        }
+        let bytes = Receipt(epoch: nil, entries: entries).encoded()
+        #expect(bytes.count <= Receipt.bytesMax)
+        #expect(Receipt(parsing: bytes)?.entries.count ?? 0 > 200)
     }
 
     @Test func aLongReasonIsCutBetweenCharacters() {

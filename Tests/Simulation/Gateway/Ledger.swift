@@ -30,6 +30,10 @@ final class Ledger: @unchecked Sendable {
     /// Acknowledged by the hub.
     private var acknowledged: Set<UInt64> = []
     private var values = 0
+    /// First live sequences, each time that the link came up.
+    private var liveStarts: [UInt64] = []
+    /// Put on their way again after a replay was asked for: they come in their own time.
+    private var replayed: Set<UInt64> = []
 
     init(_ world: World, gateway: DeviceID, mayDrop: Bool, timeToLive: Duration?) {
         self.world = world
@@ -110,8 +114,12 @@ final class Ledger: @unchecked Sendable {
         for run in batches.flatMap(\.runs) { acknowledged.formUnion(run.start..<(run.start + run.count)) }
     }
 
+    /// The link is up: what is stored from now on is live, what was stored before is backlog.
+    func linkCameUp(next: UInt64) { liveStarts.append(next) }
+
     /// What a replay did not find is declared.
     func searched(_ outcome: ReplayOutcome) {
+        replayed.formUnion(outcome.restored.flatMap { $0.start...$0.last })
         for sequence in outcome.gone.flatMap({ $0.start...$0.last }) {
             guard let one = accepted[sequence] else {
                 given.insert(sequence)
@@ -158,6 +166,21 @@ final class Ledger: @unchecked Sendable {
         }
         if let gaps = book?.gaps, !gaps.isEmpty { fail("has gaps at the hub: \(gaps)") }
         checkFaults(found)
+        checkOrder(log)
+    }
+
+    /// Of one sensor and lane records came in their order: only a live reading may have passed one of the backlog.
+    private func checkOrder(_ log: any EventLog) {
+        var last: [String: UInt64] = [:]
+        for (sequence, record) in inHubOrder(log) ?? [] where !replayed.contains(sequence) {
+            let lane = if case .fault = record { "faults" } else { "readings" }
+            let key = "\(record.device) \(lane)"
+            let before = last[key] ?? 0
+            if sequence < before, !liveStarts.contains(where: { sequence < $0 && $0 <= before }) {
+                return fail("sent \(sequence) of \(key) after \(before)")
+            }
+            last[key] = max(before, sequence)
+        }
     }
 
     /// A change that was refused may have dropped it nevertheless.
@@ -189,19 +212,27 @@ final class Ledger: @unchecked Sendable {
 
     /// By sequence. `nil` when the log cannot be read, or holds something twice.
     private func hubRecords(_ log: any EventLog) -> [UInt64: Record]? {
+        guard let all = inHubOrder(log) else { return nil }
         var found: [UInt64: Record] = [:]
+        for (sequence, record) in all {
+            if found.updateValue(record, forKey: sequence) != nil {
+                fail("is in the hub's log twice with \(sequence)")
+                return nil
+            }
+        }
+        return found
+    }
+
+    /// All events of a gateway lie in one partition.
+    private func inHubOrder(_ log: any EventLog) -> [(UInt64, Record)]? {
+        var found: [(UInt64, Record)] = []
         for partition in 0..<log.partitionCount {
             guard let events = try? log.read(partition: partition, from: 0, eventsMax: .max, bytesMax: .max) else {
                 return nil
             }
             for event in events where event.header.device == gateway {
                 guard let batch = try? Batch(parsing: event.body), batch.epoch == epoch else { continue }
-                for one in batch.records {
-                    if found.updateValue(one.record, forKey: one.sequence) != nil {
-                        fail("is in the hub's log twice with \(one.sequence)")
-                        return nil
-                    }
-                }
+                found += batch.records.map { ($0.sequence, $0.record) }
             }
         }
         return found
@@ -226,13 +257,22 @@ final class WatchedStore: OutboxStore, @unchecked Sendable {
     private let store: any OutboxStore
     private let ledger: Ledger
 
-    init(_ store: any OutboxStore, _ ledger: Ledger) {
+    /// The uplink asks for the status when its link has come up, and then only.
+    private let isForUplink: Bool
+
+    init(_ store: any OutboxStore, _ ledger: Ledger, isForUplink: Bool = false) {
         self.store = store
         self.ledger = ledger
+        self.isForUplink = isForUplink
     }
 
+    var forUplink: WatchedStore { WatchedStore(store, ledger, isForUplink: true) }
     var epoch: Epoch { store.epoch }
-    func status() throws(OutboxError) -> OutboxStatus { try store.status() }
+    func status() throws(OutboxError) -> OutboxStatus {
+        let status = try store.status()
+        if isForUplink { ledger.linkCameUp(next: status.nextSequence) }
+        return status
+    }
     func kept(_ key: String) throws(OutboxError) -> [UInt8]? { try store.kept(key) }
 
     func append(_ commit: OutboxCommit) throws(OutboxError) -> [Run] {

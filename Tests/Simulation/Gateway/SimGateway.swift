@@ -203,7 +203,7 @@ final class SimGateway: GatewaySide, @unchecked Sendable {
         let settings = UplinkSettings(
             hubHost: "hub.example", gateway: name, credentials: .sharedAccessKey(Secret(key)))
         let surroundings = UplinkLoop.Surroundings(
-            store: process.store, handler: SimCommands(process.store), clock: process.clock,
+            store: process.store.forUplink, handler: SimCommands(process.store), clock: process.clock,
             restamper: process.restamper, report: { _ in Array("{}".utf8) }, desired: { _ in },
             logger: silent, mailbox: process.mailbox)
         let uplink = UplinkLoop(settings, surroundings, in: SimWorld(self), seed: world.random.next())

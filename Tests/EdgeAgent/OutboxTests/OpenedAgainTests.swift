@@ -1,0 +1,86 @@
+import Foundation
+import Outbox
+import Primitives
+import Telemetry
+import Testing
+
+@testable import EdgeStore
+
+/// A file that failed for so long that it is opened again: what was confirmed counts, and nothing else.
+@Suite struct OpenedAgainTests {
+    private let folder: TemporaryFolder
+    private let store: SQLiteOutbox
+    private let clocks = TestClocks()
+
+    init() throws {
+        folder = try TemporaryFolder()
+        store = try SQLiteOutbox(path: folder.path + "/outbox.sqlite", clock: clocks.clock)
+        for first in stride(from: UInt64(1), through: 9, by: 3) {
+            _ = try store.append(commit(readings(from: first, count: 3)))
+        }
+    }
+
+    /// As after a disk that failed for a while.
+    private func fail(_ change: (inout SQLiteOutbox.Contents) -> Void = { _ in }) {
+        store.contents.withLock {
+            $0.connection.close()
+            change(&$0)
+            let reason = OutboxError(.diskFailed, doing: "test", which: store.path)
+            $0.disk.isClosed(because: reason, now: clocks.now.monotonic)
+        }
+        clocks.pass(.seconds(2))
+    }
+
+    @Test func everythingIsThereAgain() throws {
+        fail()
+        #expect(try store.take(everything(.readings))?.runs == [Run(start: 1, count: 9)])
+        _ = try store.append(commit(readings(from: 10, count: 1)))
+        #expect(try store.status().recordCount == 10)
+    }
+
+    @Test func nothingIsTriedTwiceInASecond() throws {
+        fail()
+        try FileManager.default.moveItem(atPath: store.path, toPath: store.path + ".away")
+        for _ in 0..<2 {
+            let error = try #require(throws: OutboxError.self) { try store.status() }
+            #expect(error.problem == .away && error.isRetryable)
+        }
+        try FileManager.default.moveItem(atPath: store.path + ".away", toPath: store.path)
+        #expect(throws: OutboxError.self) { try store.status() }
+        clocks.pass(.seconds(2))
+        #expect(try store.status().recordCount == 9)
+    }
+
+    /// The disk wrote a commit whose sync it had reported as failed.
+    @Test func aCommitThatWasRefusedIsNotThere() throws {
+        fail { $0.state.nextSequence = 7 }
+        #expect(try store.status().nextSequence == 7)
+        #expect(try store.status().recordCount == 6)
+        #expect(try store.take(everything(.readings))?.runs == [Run(start: 1, count: 6)])
+        _ = try store.append(commit(readings(from: 7, count: 1)))
+        #expect(try store.status().undeclaredCount == 0)
+    }
+
+    /// The disk has forgotten what it had confirmed: the numbers are not given twice, and the hub is told.
+    @Test func aCommitThatTheDiskForgotIsDeclaredAndItsNumbersAreNotGivenAgain() throws {
+        fail { $0.state.nextSequence = 15 }
+        #expect(try store.status().nextSequence == 15)
+        _ = try store.append(commit(readings(from: 15, count: 1)))
+        let batch = try #require(try store.take(everything(.readings)))
+        #expect(batch.runs == [Run(start: 1, count: 9), Run(start: 15, count: 1)])
+        #expect(batch.dropped == [Run(start: 10, count: 5)])
+    }
+
+    @Test func anotherOutboxInItsPlaceIsLeftAlone() throws {
+        let other = folder.path + "/other.sqlite"
+        _ = try SQLiteOutbox(path: other).append(commit(readings(from: 1, count: 20)))
+        fail()
+        for suffix in ["", "-wal", "-shm"] {
+            try? FileManager.default.removeItem(atPath: store.path + suffix)
+            try? FileManager.default.moveItem(atPath: other + suffix, toPath: store.path + suffix)
+        }
+        let error = try #require(throws: OutboxError.self) { try store.append(commit(readings(from: 10, count: 1))) }
+        #expect(error.problem == .replaced)
+        #expect(try OutboxInspection(path: store.path).status.recordCount == 20)
+    }
+}
