@@ -34,7 +34,16 @@ enum DeskDatabase {
             throw DeskError(.schemaNewer(found: found, known: schemaVersion), doing: "open desk.sqlite")
         }
         try pool.write { try migrate($0) }
+        try pool.writeWithoutTransaction { try foldLog($0) }
         return pool
+    }
+
+    /// Moves the write-ahead log of an earlier run into the file: what a failed sync of that run left out of the disk, and
+    /// the system still shows, must not stand before what is committed next. Without room it stays as it is.
+    private static func foldLog(_ database: Database) throws {
+        do {
+            try database.checkpoint(.truncate)
+        } catch let error as DatabaseError where [.SQLITE_FULL, .SQLITE_BUSY].contains(error.resultCode) {}
     }
 
     private static func migrate(_ database: Database) throws {

@@ -5,8 +5,9 @@ import Synchronization
 /// One SQLite file of the hub: many readers, one writer with group commit.
 ///
 /// All writes that wait when the writer is free go into one transaction, each in a savepoint of its own unless it is a
-/// single statement, so that one that fails takes back only itself. The writer commits with `synchronous=FULL` and answers only then: an answer means
-/// that the write survives a power cut. When the commit fails, every write of its group is answered with that error.
+/// single statement, so that one that fails takes back only itself. The writer commits with `synchronous=FULL` and answers
+/// only then: an answer means that the write survives a power cut. When the commit fails, every write of its group is
+/// answered with that error.
 ///
 /// Thread-safe. Bodies run on the writer's own thread or on the caller's (reads); they must not call back into the
 /// same database.
@@ -33,6 +34,7 @@ public final class HubDatabase: Sendable {
             pool = try DatabasePool(path: path, configuration: Self.configuration)
             try pool.writeWithoutTransaction { try Self.demandFullSync($0) }
             try SchemaUpgrade.run(schema, in: pool, file: file)
+            try pool.writeWithoutTransaction { try Self.foldLog($0) }
         } catch {
             throw HubStoreError.wrapping(error, doing: "open the database", which: file)
         }
@@ -195,6 +197,15 @@ public final class HubDatabase: Sendable {
         guard level == 2 else {
             throw HubStoreError(.notDurable(synchronous: level), doing: "open the database", which: "the writer")
         }
+    }
+
+    /// Moves the write-ahead log of an earlier run into the file. When a sync of it failed in that run, the system shows us
+    /// what it wrote though the disk has not got it, and never writes it again: what came behind it would be lost with the
+    /// next power cut. Without room it stays as it is, because the hub has to start.
+    private static func foldLog(_ database: Database) throws {
+        do {
+            try database.checkpoint(.truncate)
+        } catch let error as DatabaseError where [.SQLITE_FULL, .SQLITE_BUSY].contains(error.resultCode) {}
     }
 
     /// SQLite gives its journal files the mode of the database file, so it is enough to make that one private first.

@@ -47,6 +47,20 @@ import Testing
         }
     }
 
+    /// What a run left in its log, perhaps with a failed sync behind it, is in the file before anything is committed.
+    @Test func theLogOfAnEarlierRunIsFoldedIn() async throws {
+        _ = try await database.write(insert(7))
+        let copies = ["", "-wal"].map { (from: folder.file("test.sqlite" + $0), to: folder.file("copy.sqlite" + $0)) }
+        for copy in copies { try FileManager.default.copyItem(atPath: copy.from, toPath: copy.to) }
+        func logBytes() throws -> Int? {
+            try FileManager.default.attributesOfItem(atPath: folder.file("copy.sqlite-wal"))[.size] as? Int
+        }
+        #expect(try logBytes() ?? 0 > 0, "the copy has a log to fold")
+        let copy = try HubDatabase(path: folder.file("copy.sqlite"), schema: Self.steps)
+        #expect(try logBytes() == 0)
+        #expect(try numbers(copy) == [7])
+    }
+
     /// Runs the writes behind one that holds the writer until all of them wait, so that they become one group.
     private func asOneGroup(
         _ bodies: [@Sendable (Database) throws -> Void], areWhole: Bool = false
