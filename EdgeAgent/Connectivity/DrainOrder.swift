@@ -7,7 +7,8 @@ public import Primitives
 /// and back-fill get a share of the bytes even so: a lane that has fallen behind its share by a batch goes next. The
 /// back-fill never takes the last slot, and no more of it is on its way than the link takes within a fraction of a
 /// second, so that a live reading is not kept waiting by a long outage. After a link loss everything unacknowledged is
-/// sent again, from the oldest on.
+/// sent again, from the oldest on; when the link ended before it took a single batch, in smaller ones, because a batch that
+/// takes longer than the hub waits for a sign of life would end every link.
 ///
 /// A record that goes ahead of older ones is an island in what the hub knows, and the hub keeps no more than 16,384 of
 /// them (`IntervalSet.intervalCountMaxDefault`). From `islandsMax` on, faults wait until the readings before the oldest
@@ -96,6 +97,10 @@ public struct DrainOrder: Sendable {
     /// Default bound of islands, an eighth of what the hub keeps. One batch of faults may pass it.
     public static let islandsMaxDefault = 2_048
     public static let batchBytesMaxDefault = 128 * 1024
+    /// Batches get no smaller than this: about a row of the store, which is not cut.
+    public static let batchBytesMin = 16 * 1024
+    /// A batch that came back within this lets the next ones grow again.
+    public static let quickAnswer = Duration.seconds(5)
     /// Shares are counted over about so many batches: what was sent before counts half.
     private static let memoryBatches = 256
 
@@ -103,6 +108,9 @@ public struct DrainOrder: Sendable {
     public let islandsMax: Int
     public let batchBytesMax: Int
     private let shares: Shares
+    /// What a batch may have on this link, at most `batchBytesMax`.
+    private var bytesMax: Int
+    private var hasTakenSomething = false
     private var positions: [Lane: Position] = [:]
     private var inflight: [Ticket: Flight] = [:]
     private var pace: BackfillPace
@@ -128,6 +136,7 @@ public struct DrainOrder: Sendable {
         self.islandsMax = islandsMax
         self.batchBytesMax = batchBytesMax
         self.shares = shares
+        bytesMax = batchBytesMax
         pace = BackfillPace(bytesMax: inflightCountMax * batchBytesMax)
     }
 
@@ -136,6 +145,7 @@ public struct DrainOrder: Sendable {
     /// The link is up: everything stored before `nextSequence` is backlog, the rest is live.
     public mutating func linkCameUp(nextSequence: UInt64) {
         inflight = [:]
+        hasTakenSomething = false
         given = given.map { _ in 0 }
         pace = BackfillPace(bytesMax: inflightCountMax * batchBytesMax)
         positions = [
@@ -148,6 +158,9 @@ public struct DrainOrder: Sendable {
 
     /// Nothing travels any more; what was on its way is sent again after the next `linkCameUp`.
     public mutating func linkLost() {
+        if !inflight.isEmpty, !hasTakenSomething {
+            bytesMax = max(bytesMax / 4, min(Self.batchBytesMin, batchBytesMax))
+        }
         inflight = [:]
         positions = [:]
     }
@@ -197,7 +210,7 @@ public struct DrainOrder: Sendable {
         let mine = inflight.values.filter { Self.claim(of: $0.lane) == .backfill }
         let bytes = mine.reduce(0) { $0 + $1.bytes }
         guard mine.count < inflightCountMax - 1, mine.isEmpty || bytes < pace.windowBytes else { return nil }
-        let room = min(batchBytesMax, max(pace.windowBytes - bytes, BackfillPace.bytesMin))
+        let room = min(bytesMax, max(pace.windowBytes - bytes, BackfillPace.bytesMin))
         return request(.backlog, before: bound, bytesMax: room) ?? request(.replays, bytesMax: room)
     }
 
@@ -261,6 +274,8 @@ public struct DrainOrder: Sendable {
     /// `false` when the ticket is from before a link loss: its batch is sent again, and the hub knows it.
     public mutating func batchAcknowledged(_ ticket: Ticket, now: MonotonicInstant) -> Bool {
         guard let flight = inflight.removeValue(forKey: ticket) else { return false }
+        hasTakenSomething = true
+        if now - flight.sent < Self.quickAnswer { bytesMax = min(bytesMax * 2, batchBytesMax) }
         if Self.claim(of: flight.lane) == .backfill {
             pace.acknowledged(bytes: flight.bytes, sent: flight.sent, now: now)
         }
@@ -270,7 +285,7 @@ public struct DrainOrder: Sendable {
 
     private func request(_ lane: Lane, before bound: UInt64? = nil, bytesMax: Int? = nil) -> Request? {
         guard let position = positions[lane], !position.isExhausted else { return nil }
-        let bytesMax = bytesMax ?? batchBytesMax
+        let bytesMax = bytesMax ?? self.bytesMax
         guard let bound, bound < position.before ?? .max else {
             return Request(lane: lane, after: position.after, before: position.before, bytesMax: bytesMax)
         }

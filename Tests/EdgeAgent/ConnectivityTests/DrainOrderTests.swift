@@ -123,6 +123,37 @@ import Testing
         #expect(drained > 120 * 64_000 * 8 / 10, "the link is used for the backlog: \(drained) bytes")
     }
 
+    /// A batch that takes longer than the hub waits for a sign of life would end every link.
+    @Test func afterALinkThatTookNothingBatchesAreSmallerAndGrowAgain() throws {
+        var order = DrainOrder()
+        let whole = DrainOrder.batchBytesMaxDefault
+        func request(_ order: inout DrainOrder) throws -> DrainOrder.Request {
+            order.linkCameUp(nextSequence: 1001)
+            return try #require(order.nextRequest())
+        }
+        for bytes in [whole, whole / 4, DrainOrder.batchBytesMin, DrainOrder.batchBytesMin] {
+            let faults = try request(&order)
+            #expect(faults.bytesMax == bytes)
+            _ = order.at(.init(nanoseconds: 0), faults, last: 1, bytes: bytes)
+            order.linkLost()
+        }
+        // A link that ends with nothing on its way says nothing about its speed.
+        _ = try request(&order)
+        order.linkLost()
+        var faults = try request(&order)
+        for (seconds, bytes) in [(6, 1), (4, 2), (4, 4), (4, 8), (4, 8)] as [(Int64, Int)] {
+            let ticket = order.at(.init(nanoseconds: 0), faults, last: faults.after + 1, bytes: 100)
+            let isOnItsWay = order.batchAcknowledged(ticket, now: .init(nanoseconds: seconds * 1_000_000_000))
+            #expect(isOnItsWay)
+            faults = try #require(order.nextRequest())
+            #expect(faults.bytesMax == DrainOrder.batchBytesMin * bytes)
+        }
+        // What took something before it ended goes on as it was.
+        _ = order.at(.init(nanoseconds: 0), faults, last: 100, bytes: whole)
+        order.linkLost()
+        #expect(try request(&order).bytesMax == whole)
+    }
+
     @Test func windowIsNeverPassedAndBacklogLeavesOneSlot() throws {
         var order = DrainOrder(inflightCountMax: 4)
         order.linkCameUp(nextSequence: 1001)

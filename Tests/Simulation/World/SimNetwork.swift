@@ -42,7 +42,7 @@ package final class SimNetwork: @unchecked Sendable {
         self.hub = hub
         latency = 1...world.number(5...150)
         lossPercent = world.chance(50) ? world.number(1...20) : 0
-        bytesPerSecond = world.chance(40) ? world.number(2000...8000) : nil
+        bytesPerSecond = world.chance(40) ? world.number(1000...8000) : nil
         world.note("network", "bytes a second, loss in percent", UInt64(bytesPerSecond ?? 0), UInt64(lossPercent))
     }
 
