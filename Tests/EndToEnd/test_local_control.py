@@ -138,6 +138,16 @@ def test_what_cannot_be_is_said(machine):
     assert f"the running agent cannot be asked at {machine.socket}" in refused("fan", "on", "--for", "5m")
 
 
+def test_a_file_that_lies_where_the_socket_should_be_is_left_as_it_is(machine):
+    machine.agent.stop()
+    machine.stage.forget(machine.agent)
+    machine.socket.write_text("something dear")
+    agent = machine.stage.start_agent(machine.config, name="agent-2")
+    agent.wait_log("there is no local socket for 'edge-agent override'")
+    agent.wait_log("there is something that is no socket; it is left as it is")
+    assert machine.socket.read_text() == "something dear"
+
+
 def test_strangers_at_the_socket_do_no_harm(machine):
     for words in (b"", b"\n", b"{}\n", b'{"method": "ReplayRange"}\n', b"x" * 10_000, b'{"method": "override", "payload": 7}\n'):
         with socket.socket(socket.AF_UNIX) as visitor:

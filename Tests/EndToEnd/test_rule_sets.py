@@ -346,6 +346,13 @@ def test_a_gateway_that_takes_no_sets_says_so(stage):
     assert 'rules.from_hub = "off"' in plant.until("1", "refused")["reason"]
 
 
+def test_a_gateway_that_takes_no_sets_asks_nobody_for_one(stage):
+    with other(stage, sized(PRESSURE), from_hub="off") as (server, plant):
+        plant.desire(server.wish(PRESSURE))
+        assert 'rules.from_hub = "off"' in plant.until("x", "refused")["reason"]
+        assert server.requests == []
+
+
 # -- other servers
 
 
@@ -401,9 +408,9 @@ def chunked(text):
 
 
 @contextlib.contextmanager
-def other(stage, answer):
+def other(stage, answer, from_hub="merge"):
     server = OtherServer(stage.folder, answer)
-    yield server, Plant(stage, section=f'[rules]\nca_file = "{server.ca}"\n')
+    yield server, Plant(stage, section=f'[rules]\nfrom_hub = "{from_hub}"\nca_file = "{server.ca}"\n')
     server.server.shutdown()
 
 
