@@ -12,6 +12,14 @@ public struct HubRules: Sendable, Equatable {
     public var caFile: String?
 
     public init() {}
+
+    /// Why none is taken; known before one is fetched.
+    public var refusal: ConfigProblem? {
+        guard !isTaken else { return nil }
+        return ConfigProblem(
+            keyPath: "rules.from_hub", line: nil, given: "\"off\"",
+            expected: "this gateway's own file takes no set from the hub")
+    }
 }
 
 extension AgentConfig {
@@ -31,12 +39,7 @@ extension AgentConfig {
         with set: RuleSet, isServed: ((DeviceID) -> Bool)?
     ) throws(ConfigError) -> [EdgeRule] {
         var problems: [ConfigProblem] = []
-        if !hubRules.isTaken {
-            problems.append(
-                ConfigProblem(
-                    keyPath: "rules.from_hub", line: nil, given: "\"off\"",
-                    expected: "this gateway's own file takes no set from the hub"))
-        }
+        if let refusal = hubRules.refusal { problems.append(refusal) }
         let own = Dictionary(rules.map { ($0.rule.name, $0) }) { first, _ in first }
         var replaced: Set<String> = []
         for (index, rule) in set.rules.enumerated() {

@@ -92,6 +92,17 @@ struct ReplaySearch {
         return runs
     }
 
+    /// Adds those records in table `row` that a row of table `sent` may hold, also where nobody asked for them.
+    ///
+    /// - Returns: how far that is known.
+    private func waiting(
+        besides sent: RowHead, _ draft: Draft, _ here: inout IntervalSet
+    ) throws(OutboxError) -> Run {
+        var search = ReplaySearch(Run(start: sent.first, count: sent.last - sent.first + 1))
+        for run in Run.joined(try search.waiting(draft)) { _ = here.insert(run) }
+        return search.searched
+    }
+
     // MARK: Table sent
 
     private mutating func restore(
@@ -115,7 +126,8 @@ struct ReplaySearch {
             guard !chunks.isEmpty else { continue }
             if try draft.excess(chunks.reduce(0) { $0 + Cost.of($1.fragments.count) }) > 0 {
                 // No room for both: all of it is moved, what was not asked for as well, and it may be asked for next.
-                isWanted = { [here] in !here.contains($0) }
+                let known = try waiting(besides: head, draft, &here)
+                isWanted = { [isWanted, here] in known.contains($0) && !here.contains($0) || isWanted($0) }
                 chunks = Self.chunks(of: list, isWanted)
                 try SentTable.delete(head.first, &draft)
             }
@@ -131,12 +143,15 @@ struct ReplaySearch {
         return restored
     }
 
-    /// The wanted records of a row, in rows that are not too wide.
+    /// The wanted records of a row, in rows without holes: so no row of this lane reaches over another one, and a batch
+    /// never has to take several at once.
     private static func chunks(of list: FragmentList, _ isWanted: (UInt64) -> Bool) -> [OutboxChunk] {
         var chunks: [OutboxChunk] = []
         for record in list where isWanted(record.sequence) {
             let bytes = list.bytes[record.range]
-            if let last = chunks.indices.last, record.sequence - chunks[last].first < OutboxLimits.rowSpanMax {
+            if let last = chunks.indices.last, record.sequence - 1 == chunks[last].last,
+                record.sequence - chunks[last].first < OutboxLimits.rowSpanMax
+            {
                 chunks[last].append(bytes, sequence: record.sequence)
             } else {
                 chunks.append(

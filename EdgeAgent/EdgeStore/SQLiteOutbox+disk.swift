@@ -104,6 +104,7 @@ extension SQLiteOutbox {
             try Self.foldWholeLog(contents.connection)
             return try openAgain(&contents, mayHaveLost: false, now: now)
         }
+        try refuseStrangeLog(contents, doing: "append records")
         let other = try look(at: path)
         // A file of ours with fewer records is an older copy, unless the one that is open cannot be read any more.
         let isOlder = other.nextSequence < contents.state.nextSequence
@@ -111,6 +112,16 @@ extension SQLiteOutbox {
             throw OutboxError(.replaced, doing: "append records", which: path)
         }
         try openAgain(&contents, mayHaveLost: isOlder, now: now)
+    }
+
+    /// The library pairs a file with the log that has its name. Our log beside another file belongs to the one that is open:
+    /// it would be written over a copy. A mount brings a log of its own.
+    private func refuseStrangeLog(_ contents: Contents, doing: String) throws(OutboxError) {
+        guard let file = FileIdentity(path), file != contents.disk.file,
+            let log = FileIdentity(path + "-wal"), log == contents.disk.log
+        else { return }
+        throw OutboxError(
+            .replaced, doing: doing, which: path, detail: "the log beside it is that of the file before it")
     }
 
     private func look(at path: String) throws(OutboxError) -> (epoch: Epoch, nextSequence: UInt64) {
@@ -138,6 +149,7 @@ extension SQLiteOutbox {
     private func openAgain(
         _ contents: inout Contents, mayHaveLost: Bool, now: MonotonicInstant
     ) throws(OutboxError) {
+        try refuseStrangeLog(contents, doing: "open it again")
         contents.connection.close()
         do throws(OutboxError) {
             guard FileIdentity(path) != nil else { throw OutboxError(.away, doing: "open it again", which: path) }

@@ -42,7 +42,10 @@ final class LocalDoor: Sendable {
                 "there is no local socket for 'edge-agent override'; set actuation.socket to another path",
                 metadata: ["path": "\(path)", "reason": "\(reason)"])
         }
-        guard let wake = WakeSignal() else { return nil }
+        guard let wake = WakeSignal() else {
+            refused("the system gives no more file descriptors")
+            return nil
+        }
         self.wake = wake
         switch LocalSocket.listening(at: path) {
         case .success(let made): descriptor = made

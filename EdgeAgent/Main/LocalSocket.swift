@@ -21,7 +21,10 @@ enum LocalSocket {
         guard var address = address(path) else { return .failure(tooLong) }
         let descriptor = socket(AF_UNIX, Int32(SOCK_STREAM.rawValue) | Int32(SOCK_CLOEXEC.rawValue), 0)
         guard descriptor >= 0 else { return .failure(Problem(errno: errno)) }
-        unlink(path)
+        if let problem = removeLeftover(path) {
+            close(descriptor)
+            return .failure(problem)
+        }
         let mask = umask(0o177)
         let status = withAddress(&address) { bind(descriptor, $0, $1) }
         let code = errno
@@ -31,6 +34,16 @@ enum LocalSocket {
             return .failure(Problem(errno: status == 0 ? errno : code))
         }
         return .success(descriptor)
+    }
+
+    /// Only a socket is removed: a path that was mistyped may name the outbox or a key.
+    private static func removeLeftover(_ path: String) -> Problem? {
+        var found = stat()
+        guard lstat(path, &found) == 0 else { return errno == ENOENT ? nil : Problem(errno: errno) }
+        guard found.st_mode & S_IFMT == S_IFSOCK else {
+            return Problem("there is something that is no socket; it is left as it is")
+        }
+        return unlink(path) == 0 ? nil : Problem(errno: errno)
     }
 
     static func connected(to path: String) -> Result<Int32, Problem> {

@@ -118,6 +118,7 @@ final class RuleKeeper: Sendable {
                 surroundings.config.rules, origin: "the hub, which has withdrawn its rule set", kept: KeptRuleSet.none,
                 as: nil, doors)
         case .take(let reference):
+            if let reason = surroundings.config.hubRules.refusal { return .refused([reason.description]) }
             let text: [UInt8]
             do throws(DocumentFailure) {
                 text = try fetch(reference, doors)

@@ -12,7 +12,8 @@ public struct OutboxLimits: Sendable, Equatable {
     /// Commands that wait or are remembered for telling repetitions; the hub keeps 50 a device.
     public static let commandCountMax = 1000
 
-    /// Rows that one `replay` puts back: at most 4 MiB of fragments.
+    /// From so many rows on a `replay` takes up no further kept row: at most 4 MiB of fragments. Those of the last one
+    /// are put back whole, in as many rows as they have holes between them.
     public static let replayRowsMax = 64
     /// Runs that one `replay` declares as gone: a few pages.
     public static let goneRunsMax = 256

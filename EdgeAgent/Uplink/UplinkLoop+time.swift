@@ -22,6 +22,7 @@ struct HubTiming {
     private(set) var restamper: Restamper
     /// What the next run is to know of the clock is kept then at the latest.
     private var keptUntil: MonotonicInstant
+    private var isKeepingRefused = false
     private let clock: GatewayClock
 
     /// - Parameters:
@@ -43,8 +44,11 @@ struct HubTiming {
     func isToBeKept(now: MonotonicInstant) -> Bool { now >= keptUntil }
 
     /// - Parameter isKept: whether that worked; otherwise soon again.
-    mutating func triedToKeep(isKept: Bool, now: MonotonicInstant) {
+    /// - Returns: whether it is news that it did not.
+    mutating func triedToKeep(isKept: Bool, now: MonotonicInstant) -> Bool {
         keptUntil = now + (isKept ? ClockMemory.interval : .seconds(10))
+        defer { isKeepingRefused = !isKept }
+        return !isKept && !isKeepingRefused
     }
 
     mutating func attemptStarted() { correctionsBefore = clock.corrections(after: 0).count }
@@ -123,10 +127,12 @@ extension UplinkLoop {
         guard timing.isToBeKept(now: now) else { return }
         do throws(OutboxError) {
             try store.keep(clock, timing.restamper)
-            timing.triedToKeep(isKept: true, now: now)
+            _ = timing.triedToKeep(isKept: true, now: now)
         } catch {
-            timing.triedToKeep(isKept: false, now: now)
-            logger.error("what is known of the time could not be kept", metadata: ["reason": "\(error)"])
+            guard timing.triedToKeep(isKept: false, now: now) else { return }
+            logger.error(
+                "what is known of the time could not be kept; trying again until the outbox takes it",
+                metadata: ["reason": "\(error)"])
         }
     }
 

@@ -83,4 +83,27 @@ import Testing
         #expect(error.problem == .replaced)
         #expect(try OutboxInspection(path: store.path).status.recordCount == 20)
     }
+
+    /// A copy is renamed into place, and the log of the file that is open stays beside it.
+    @Test(arguments: [false, true])
+    func olderCopyBesideOurLogIsLeftAloneAndNothingIsLost(isFailing: Bool) throws {
+        let (copy, ours) = (folder.path + "/copy.sqlite", folder.path + "/ours.sqlite")
+        try Shell.sqlite(store.path, "VACUUM INTO '\(copy)'")
+        _ = try store.append(commit(readings(from: 10, count: 3)))
+        let bytes = try Data(contentsOf: URL(fileURLWithPath: copy))
+        try FileManager.default.linkItem(atPath: store.path, toPath: ours)
+        try #require(rename(copy, store.path) == 0)
+        if isFailing { fail() }
+        for _ in 0..<2 {
+            let error = try #require(throws: OutboxError.self) {
+                try store.append(commit(readings(from: 13, count: 1)))
+            }
+            #expect(error.problem == .replaced)
+        }
+        #expect(try Data(contentsOf: URL(fileURLWithPath: store.path)) == bytes, "nothing is written into the copy")
+        if !isFailing { #expect(try store.take(everything(.readings))?.runs == [Run(start: 1, count: 12)]) }
+        try #require(rename(ours, store.path) == 0)
+        _ = try store.append(commit(readings(from: 13, count: 1)))
+        #expect(try store.take(everything(.readings))?.runs == [Run(start: 1, count: 13)])
+    }
 }

@@ -232,6 +232,35 @@ import Testing
         }
     }
 
+    /// Faults far apart are kept in one row; replayed, it must not reach over the readings between them.
+    @Test(arguments: StoreKind.allCases) func replayOfRowsWithWideHolesFitsInBatches(kind: StoreKind) throws {
+        try kind.withStore { store in
+            var next: UInt64 = 1
+            for _ in 0..<10 {
+                _ = try store.append(commit([fault(next)] + readings(from: next + 1, count: 14, padding: 4000)))
+                next += 15
+            }
+            for lane in [OutboxLane.readings, .faults] {
+                var batches: [OutboxBatch] = []
+                while let batch = try store.take(
+                    TakeRequest(lane: lane, after: batches.last?.lastSequence ?? 0, bytesMax: 100_000))
+                {
+                    batches.append(batch)
+                }
+                try store.acknowledge(batches)
+            }
+            var rest: Run? = Run(start: 1, count: next - 1)
+            while let asked = rest { rest = try store.replay(asked).rest }
+            var (after, runs): (UInt64, [Run]) = (0, [])
+            while let batch = try store.take(TakeRequest(lane: .replays, after: after, bytesMax: 100_000)) {
+                #expect(batch.fragments.count <= 100_000 + OutboxLimits.rowBytesMax)
+                after = batch.lastSequence
+                runs += batch.runs
+            }
+            #expect(Run.joined(runs) == [Run(start: 1, count: next - 1)])
+        }
+    }
+
     @Test(arguments: StoreKind.allCases) func whatIsKeptForAReplayGoesFirst(kind: StoreKind) throws {
         var limits = OutboxLimits(quotaBytes: Self.quota)
         limits.replayBytes = Self.quota / 2

@@ -1,9 +1,10 @@
-import EdgeStore
 import Glibc
 import Outbox
 import Primitives
 import Telemetry
 import Testing
+
+@testable import EdgeStore
 
 @Suite struct SQLiteOutboxTests {
     private let folder: TemporaryFolder
@@ -56,6 +57,30 @@ import Testing
         #expect(try store.tidy() == [])
         clocks.pass(.seconds(10))
         #expect(try store.tidy() == [Run(start: 2, count: 2)])
+    }
+
+    /// One record of a kept row was asked for when there was room, the others when there is none.
+    @Test func replayWithoutRoomPutsNoRecordBackTwice() throws {
+        let store = try SQLiteOutbox(path: path, limits: OutboxLimits(quotaBytes: 256 * 1024))
+        _ = try store.append(commit(readings(from: 1, count: 14, padding: 4000)))
+        try store.acknowledge([try #require(try store.take(all))])
+        #expect(try store.replay(Run(start: 1, count: 1)).restored == [Run(start: 1, count: 1)])
+        var next: UInt64 = 15
+        while try room(store) > 40_000 {
+            _ = try store.append(commit(readings(from: next, count: 1, padding: 2000)))
+            next += 1
+        }
+        try #require(try store.status().replayable.records == 14)
+        #expect(try store.replay(Run(start: 3, count: 12)).restored == [Run(start: 3, count: 12)])
+        let replays = TakeRequest(lane: .replays, after: 0, bytesMax: 1_000_000)
+        #expect(try store.take(replays)?.runs == [Run(start: 1, count: 14)])
+        #expect(try store.status().undeclaredCount == 0)
+    }
+
+    private func room(_ store: SQLiteOutbox) throws -> Int {
+        try store.contents.withLock {
+            -(try Draft($0, now: store.clock.now(), limits: store.limits).excess(0))
+        }
     }
 
     @Test func twoOutboxesHaveDifferentEpochs() throws {
