@@ -7,7 +7,7 @@ public struct OutboxSequences: Sendable, Equatable {
     public let epoch: Epoch
     /// Appended, quarantined, or declared by the gateway as never to come.
     public let seen: IntervalSet
-    /// What the gateway declared, also what `seen` had no room for.
+    /// What the gateway declared, also what `seen` had no room for; when this set is full, the rest is only in `seen`.
     public let dropped: IntervalSet
     /// When either last changed, by the hub's clock.
     public let changedAt: WallInstant
@@ -22,7 +22,8 @@ public struct OutboxSequences: Sendable, Equatable {
 
     /// What became of a sequence number, as far as its outbox's books tell.
     public enum Standing: Sendable, Equatable {
-        /// It came: it is in the log, in the quarantine, or was taken by retention since.
+        /// It came: it is in the log, in the quarantine, or was taken by retention since. Or it was declared when
+        /// `dropped` was full.
         case arrived
         /// The gateway declared that it never comes: dropped, expired, or not kept any more when it was asked for.
         case dropped

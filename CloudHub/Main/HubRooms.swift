@@ -102,10 +102,12 @@ struct HubRooms: Sendable {
                 rooms: door, hostName: settings.hostname,
                 waitingBytesMax: settings.config.limits.waitingBytesMax.bytes, clock: SystemTime.wall),
             files: try await HubFiles.make(settings, stores: stores, group: group),
-            ruleLibrary: RuleLibrary(SQLiteRuleSetStore(stores.database), clock: SystemTime.wall) { zone, time in
-                guard case .named(let name) = zone else { return zone.fixedOffset }
-                return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds)
-            },
+            ruleLibrary: RuleLibrary(
+                SQLiteRuleSetStore(stores.database), clock: SystemTime.wall,
+                zoneOffset: { zone, time in
+                    guard case .named(let name) = zone else { return zone.fixedOffset }
+                    return SystemZones.files.rules(of: name)?.offset(at: time.unixSeconds)
+                }, zoneProblem: { SystemZones.files.problem(with: $0) }),
             health: health,
             httpClient: HTTPClient(
                 eventLoopGroupProvider: .shared(group), configuration: DataverseClient.httpConfiguration))

@@ -98,16 +98,21 @@ public struct RuleLibrary: Sendable {
     private let store: any RuleSetStore
     private let clock: @Sendable () -> WallInstant
     private let zoneOffset: @Sendable (Schedule.Zone, WallInstant) -> Int?
+    private let zoneProblem: @Sendable (String) -> String?
 
-    /// - Parameter zoneOffset: seconds east of Greenwich in a schedule's zone at a time; `nil` for a zone that only a
-    ///   gateway knows.
+    /// - Parameters:
+    ///   - zoneOffset: seconds east of Greenwich in a schedule's zone at a time; `nil` for the gateway's own zone, and for
+    ///     one that `zoneProblem` says something of.
+    ///   - zoneProblem: what is wrong with the name of a zone, and what to do; `nil` when the hub knows it.
     public init(
         _ store: any RuleSetStore, clock: @escaping @Sendable () -> WallInstant,
-        zoneOffset: @escaping @Sendable (Schedule.Zone, WallInstant) -> Int? = { zone, _ in zone.fixedOffset }
+        zoneOffset: @escaping @Sendable (Schedule.Zone, WallInstant) -> Int? = { zone, _ in zone.fixedOffset },
+        zoneProblem: @escaping @Sendable (String) -> String? = { "the time zone \($0) is not known here" }
     ) {
         self.store = store
         self.clock = clock
         self.zoneOffset = zoneOffset
+        self.zoneProblem = zoneProblem
     }
 
     /// Checks the text whole and keeps it.
@@ -125,18 +130,27 @@ public struct RuleLibrary: Sendable {
         }
         let zoneOffset = zoneOffset
         let now = clock()
-        let isLocal = { (example: RuleCase) in
+        let isWithoutZone = { (example: RuleCase) in
             example.rule.schedule.map { zoneOffset($0.zone, example.start ?? now) == nil } ?? false
         }
-        let failed = set.failedCases(leavingOut: isLocal) { zoneOffset($0, $1) ?? 0 }
-        guard failed.isEmpty else { throw RuleLibraryError.refused(failed.map(\.description)) }
+        let failed = set.failedCases(leavingOut: isWithoutZone) { zoneOffset($0, $1) ?? 0 }
+        let problems = zoneProblems(set) + failed.map(\.description)
+        guard problems.isEmpty else { throw RuleLibraryError.refused(problems) }
         let published = PublishedRuleSet(
             version: version, sha256: Hex.encode(SHA256.hash(data: text)), byteCount: text.count,
             ruleCount: set.rules.count, caseCount: set.cases.count, publishedAt: now)
         return (
             try await store.publish(published, text: text, setsMax: Self.setsMax),
-            set.cases.count(where: isLocal)
+            set.cases.count(where: isWithoutZone)
         )
+    }
+
+    /// A zone that nobody knows is no gateway's own: no gateway could run the set.
+    private func zoneProblems(_ set: RuleSet) -> [String] {
+        set.rules.enumerated().compactMap { index, rule in
+            guard case .named(let name)? = rule.rule.schedule?.zone else { return nil }
+            return zoneProblem(name).map { "rule[\(index + 1)].time_zone: \($0)" }
+        }
     }
 
     /// Newest first.

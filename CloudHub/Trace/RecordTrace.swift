@@ -23,7 +23,8 @@ public struct RecordTrace: Sendable, Equatable {
         case missing
         /// Beyond the highest that came so far.
         case notYet
-        /// It came and is in the log no more: retention took it, or the quarantine forgot it.
+        /// It came and is in the log no more: retention took it, or the quarantine forgot it. Also what the gateway
+        /// declared as lost when no more losses of it were remembered.
         case gone
     }
 

@@ -37,9 +37,13 @@ public struct Tracer: Sendable {
         func ended(_ standing: RecordTrace.Standing) -> RecordTrace {
             RecordTrace(gateway: gateway, epoch: book.epoch, sequence: sequence, standing: standing)
         }
-        // What came with too many holes is not counted as seen; its body is in the quarantine all the same.
-        if let kept = try quarantined(book, sequence) { return ended(.quarantined(kept)) }
-        switch book.standing(of: sequence) {
+        let standing = book.standing(of: sequence)
+        // What came with too many holes is not counted as seen; its body is in the quarantine all the same. Once it came
+        // again and was seen, the quarantined batch is no longer where it is.
+        if let kept = try quarantined(book, sequence, withBatches: standing != .arrived) {
+            return ended(.quarantined(kept))
+        }
+        switch standing {
         case .dropped: return ended(.dropped)
         case .missing: return ended(.missing)
         case .notYet: return ended(.notYet)
@@ -56,19 +60,23 @@ public struct Tracer: Sendable {
         return trace
     }
 
-    private func quarantined(_ book: OutboxSequences, _ sequence: UInt64) throws -> StoredQuarantine? {
+    /// - Parameter withBatches: whether batches that were quarantined as a whole are looked through too.
+    private func quarantined(
+        _ book: OutboxSequences, _ sequence: UInt64, withBatches: Bool
+    ) throws -> StoredQuarantine? {
         let epoch = book.epoch
         let kept = try log.quarantine(gateway: book.gateway, countMax: Self.quarantineMax).filter {
             $0.record.epoch == epoch
         }
         // The record itself, else a whole batch that has it.
-        return kept.first { $0.record.sequence == sequence && $0.record.code != Self.batchCode }
-            ?? kept.first { kept in
-                guard kept.record.code == Self.batchCode, let first = kept.record.sequence, first <= sequence else {
-                    return false
-                }
-                return (try? Batch(parsing: kept.record.body))?.runs.contains { $0.contains(sequence) } ?? false
+        let own = kept.first { $0.record.sequence == sequence && $0.record.code != Self.batchCode }
+        guard own == nil, withBatches else { return own }
+        return kept.first { kept in
+            guard kept.record.code == Self.batchCode, let first = kept.record.sequence, first <= sequence else {
+                return false
             }
+            return (try? Batch(parsing: kept.record.body))?.runs.contains { $0.contains(sequence) } ?? false
+        }
     }
 
     /// Of a batch that was quarantined as a whole: named by its first record.

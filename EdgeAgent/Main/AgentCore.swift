@@ -100,7 +100,8 @@ final class AgentCore: ReadingSink {
     // MARK: Drivers' threads
 
     func accept(_ delivery: Delivery, ended: @escaping @Sendable (SinkError?) -> Void) {
-        // Interlocks know of it before any rule does.
+        // Interlocks know of it before any rule does. A message that is repeated after a refusal counts as heard again:
+        // while the store refuses, an interlock does not notice that its sensor has fallen silent.
         arrived(delivery.readings)
         if PlantedBug.agentAcknowledgesBeforeDurable.isPlanted { return acceptTooEarly(delivery, ended) }
         if !leave(Entry(delivery: delivery, ended: ended)) { ended(Self.stopping) }
@@ -251,7 +252,8 @@ final class AgentCore: ReadingSink {
         }
     }
 
-    /// At once, whatever the disk says: doing it again is harmless.
+    /// At once, whatever the disk says. After a refusal the same readings come again and may do it again: each action says
+    /// what is to be, but old readings that go to and fro move an actuator to and fro with them.
     private func carryOut(_ effects: CoreTurn.Effects) {
         for actuation in effects.actuations { actuate(actuation) }
         for notice in effects.notices {

@@ -23,7 +23,7 @@ public struct PipelineOutput: Sendable, Equatable {
     public internal(set) var records: [SequencedRecord] = []
     /// One a record, or none at all: then all have the standard retention.
     public internal(set) var retentions: [Retention] = []
-    /// To be done at once, whatever the disk says: doing it again is harmless.
+    /// To be done at once, whatever the disk says. After a refusal the same readings come again, and may ask for it again.
     public internal(set) var actuations: [RuleAction] = []
     /// To be kept in the transaction that keeps the records; `nil` when the bytes kept before are still right.
     public internal(set) var state: [UInt8]?

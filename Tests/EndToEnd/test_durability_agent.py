@@ -5,6 +5,7 @@ import os
 import random
 import re
 import sqlite3
+import threading
 import time
 
 import paho.mqtt.client as mqtt
@@ -67,6 +68,34 @@ def seconds(interval):
     return int(number) / (1000 if unit == "ms" else 1)
 
 
+class Disk:
+    """Writes and syncs a file of its own beside the outbox, again and again: how slow the disk and the machine are just now,
+    whatever the gateway does."""
+
+    def __init__(self, folder):
+        self.worst = 0.0
+        self.path = folder / "probe"
+        self.over = threading.Event()
+        self.thread = threading.Thread(target=self.probe, daemon=True)
+        self.thread.start()
+
+    def probe(self):
+        with self.path.open("wb", buffering=0) as file:
+            while not self.over.is_set():
+                begun = time.monotonic()
+                file.write(b"x" * 4096)
+                os.fdatasync(file.fileno())
+                time.sleep(0.02)
+                self.worst = max(self.worst, time.monotonic() - begun - 0.02)
+
+    def end(self):
+        """The longest that one sync took, in seconds."""
+        self.over.set()
+        self.thread.join(60)
+        self.path.unlink()
+        return self.worst
+
+
 @pytest.mark.parametrize("interval", sorted({default_interval(), "300ms", "2s"}))
 def test_a_power_cut_costs_what_was_read_within_the_commit_interval_when_nobody_repeats_it(stage, shim, interval):  # noqa: F811
     """QoS 0: the broker forgets what it has passed on, as a polled meter does. Older readings are all there."""
@@ -83,6 +112,7 @@ def test_a_power_cut_costs_what_was_read_within_the_commit_interval_when_nobody_
     client = mqtt.Client(client_id="qos-0", protocol=mqtt.MQTTv311)
     client.connect("127.0.0.1", site.broker.port, 60)
     client.loop_start()
+    disk = Disk(stage.folder)
     sent = []
     end = time.monotonic() + 2.5 * seconds(interval) + 1
     while time.monotonic() < end:
@@ -92,6 +122,7 @@ def test_a_power_cut_costs_what_was_read_within_the_commit_interval_when_nobody_
     pulled = time.monotonic()
     cut.touch()
     agent.process.wait(30)
+    stalled = disk.end()
     agent.kill()
     stage.forget(agent)
     client.disconnect()
@@ -105,8 +136,8 @@ def test_a_power_cut_costs_what_was_read_within_the_commit_interval_when_nobody_
     lost = set(range(1, len(sent) + 1)) - set(numbers)
     ages = [pulled - sent[number - 1] for number in lost]
     print(f"{interval}: {len(lost)} of {len(sent)} lost, the oldest {max(ages, default=0) * 1000:.0f} ms before the cut")
-    # Beside the interval: the way through the broker, the commit itself, and a machine that has other things to do.
-    assert max(ages, default=0) <= seconds(interval) + 1.0
+    # Beside the interval: the way through the broker, and the commit itself, which syncs once or, with a checkpoint, twice.
+    assert max(ages, default=0) <= seconds(interval) + 1.0 + 2 * stalled, f"the disk took up to {stalled:.3f} s for a sync"
 
 
 def test_without_the_sync_the_power_cut_test_of_the_gateway_is_red(stage, shim):  # noqa: F811

@@ -2,6 +2,7 @@
 expressions are right, a fault has its context whole, and the figures say what was saved."""
 
 import bisect
+import collections
 import datetime
 import json
 import math
@@ -148,8 +149,10 @@ def test_what_arrives_is_within_the_stated_error_of_what_was_sent(stage):
     times = {int(record["value"]): seconds(record) for record in whole if record.get("metric") == "mark"}
     at_first_fault = next(int(record["seq"]) for record in whole if "fault" in record)
 
-    # A fault's context brings what was left out within the last minute: all of this run, each with its own time. What was
-    # kept before it is what the reduction let pass.
+    # A fault's context brings what was left out within the last minute, each with its own time. What was kept before it is
+    # what the reduction let pass. On a slow machine the run is longer than the minute.
+    alarm = next(seconds(record) for record in whole if "fault" in record)
+    lately = [values for number, values in enumerate(site.sent[:400]) if times[number] >= alarm - 55]
     context = first_context(whole, at_first_fault)
 
     def points(metric, until=1 << 63):
@@ -159,7 +162,9 @@ def test_what_arrives_is_within_the_stated_error_of_what_was_sent(stage):
     early = {metric: points(metric, context) for metric in ("door", "band", "share")}
     for metric in ("door", "band", "share"):
         assert 2 <= len(early[metric]) < 250, f"{metric} saves something: {len(early[metric])}"
-        assert sorted(value for _, value in points(metric)) == sorted(values[metric] for values in site.sent[:400]), metric
+        found = collections.Counter(value for _, value in points(metric))
+        assert not collections.Counter(values[metric] for values in lately) - found, f"{metric} is not all there"
+        assert not found - collections.Counter(values[metric] for values in site.sent[:400]), f"{metric} has others"
     check_door(early["door"], points("door"))
     check_held(early["band"], points("band"), lambda held: BAND)
     check_held(early["share"], points("share"), lambda held: abs(held) * PERCENT / 100)

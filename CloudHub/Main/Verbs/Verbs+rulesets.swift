@@ -11,7 +11,7 @@ import RuleSets
 extension Verbs {
     func publishRuleSet(_ request: ControlRequest) async throws -> JSONValue {
         let hub = try hub(request)
-        let gateways = try self.gateways(request)
+        let gateways = try takers(request)
         guard let text = request.text("file").flatMap({ Base64.decode($0) }) else {
             throw ControlError("the call has no file", .wrongCall)
         }
@@ -55,20 +55,23 @@ extension Verbs {
 
     func assignRuleSet(_ request: ControlRequest) async throws -> JSONValue {
         let hub = try hub(request)
-        let gateways = try self.gateways(request)
+        let gateways = try takers(request)
         guard !gateways.isEmpty else { throw ControlError("name at least one gateway: --gateway ID", .wrongCall) }
         let set = try await library(hub) { try await $0.text(version: request.text("version") ?? "").set }
         try await assign(set, to: gateways, hub)
         return ["version": .string(set.version), "gateways": .array(gateways.map { .string($0.text) })]
     }
 
-    /// From the gateways that are named; or from all, and out of the hub.
+    /// From the gateways that are named, wherever the set was published; or from all that are to run this hub's text of
+    /// that version, and out of the hub.
     func withdrawRuleSet(_ request: ControlRequest) async throws -> JSONValue {
         let hub = try hub(request)
         let version = request.text("version") ?? ""
         let named = try gateways(request)
+        // Asked before any twin is changed: of a version that is not here, nothing is touched.
+        let set = named.isEmpty ? try await library(hub) { try await $0.text(version: version).set } : nil
         let users = try await library(hub) { try await $0.users() }
-        let wanting = users.filter { Self.wanted($0.wish) == version }.map(\.gateway)
+        let wanting = users.filter { Self.isWanted(version, set, by: $0.wish) }.map(\.gateway)
         if let stranger = named.first(where: { !wanting.contains($0) }) {
             throw ControlError("the twin of \(stranger) does not name rule set \(version); see: cloud-hub ruleset list")
         }
@@ -107,6 +110,16 @@ extension Verbs {
         return found
     }
 
+    /// Gateways that can be told to run a set. A child's twin may hold a set from elsewhere, so withdrawing takes any.
+    private func takers(_ request: ControlRequest) throws(ControlError) -> [DeviceID] {
+        let gateways = try gateways(request)
+        for id in gateways where registry.device(id)?.capabilities.iotEdge == false {
+            guard let parent = registry.gateway(of: id) else { continue }
+            throw ControlError("\(id) is a child of \(parent); name the gateway")
+        }
+        return gateways
+    }
+
     private func assign(_ set: PublishedRuleSet, to gateways: [DeviceID], _ hub: RunningHub) async throws {
         for gateway in gateways {
             _ = try await hub.devices.patchTwin(
@@ -141,6 +154,13 @@ extension Verbs {
         case .set(let reference): reference.version
         case .unreadable(let version, _): version
         }
+    }
+
+    /// - Parameter set: when given, it must be this very text: a version of another server may have another one.
+    private static func isWanted(_ version: String, _ set: PublishedRuleSet?, by wish: RuleSetWish) -> Bool {
+        guard let set else { return wanted(wish) == version }
+        guard case .set(let reference) = wish else { return false }
+        return reference.version == version && reference.sha256 == set.sha256
     }
 
     private static func versions(_ user: RuleSetUser) -> [String] {

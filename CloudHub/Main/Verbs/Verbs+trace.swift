@@ -68,7 +68,8 @@ extension Verbs {
         case .gone:
             [
                 "state": "gone",
-                "reason": "it came, and the log's retention or the quarantine's limit has taken it since",
+                "reason":
+                    "it came, or was declared as lost, and the log's retention or the quarantine's limit has taken it since",
             ]
         }
     }

@@ -19,7 +19,7 @@ final class LogSequences {
         let epoch: Epoch
         /// Appended, quarantined, or declared by the gateway as never to come.
         var seen: IntervalSet
-        /// What the gateway declared, also what `seen` had no room for.
+        /// What the gateway declared, also what `seen` had no room for; when this set is full, the rest is only in `seen`.
         var dropped: IntervalSet
 
         init(epoch: Epoch) {
@@ -59,6 +59,8 @@ final class LogSequences {
     private let logger: Logger
     /// Outboxes whose holes were too many, as told in the log.
     private var namedFull: Set<Key> = []
+    /// Outboxes whose losses were too many, as told in the log.
+    private var namedLost: Set<Key> = []
 
     init(connection: LogConnection, logger: Logger) {
         self.connection = connection
@@ -72,7 +74,7 @@ final class LogSequences {
             let key = Key(gateway: batch.gateway, epoch: batch.epoch)
             var entry = try entry(of: key)
             let before = PlantedBug.hubKeepsRepeats.isPlanted ? IntervalSet() : entry.seen
-            Self.addDropped(of: batch, to: &entry)
+            if !Self.addDropped(of: batch, to: &entry) { nameLost(key) }
             let declared = entry
             let isRoomLeft = Self.addRuns(of: batch, to: &entry)
             guard isRoomLeft else {
@@ -127,6 +129,7 @@ final class LogSequences {
         guard cache.count > Self.cachedMax else { return }
         cache.removeAll()
         namedFull.removeAll()
+        namedLost.removeAll()
     }
 
     /// The transaction was taken back: what it changed is read again.
@@ -153,12 +156,19 @@ final class LogSequences {
         return stored
     }
 
-    /// Before the batch's own runs, because a declared drop closes a hole and so makes room. One that does not fit only
-    /// shows as a gap. What came is not lost, whatever the gateway says of it.
-    private static func addDropped(of batch: BatchMark, to entry: inout Entry) {
-        let lost = batch.dropped.flatMap { entry.seen.missing(in: $0) }
-        for run in lost where entry.dropped.insert(run) == .full { break }
+    /// Before the batch's own runs, because a declared drop closes a hole and so makes room. What came is not lost,
+    /// whatever the gateway says of it. What `dropped` has no room for closes its hole all the same, and is not counted
+    /// as lost; what `seen` has no room for either shows as a gap.
+    ///
+    /// - Returns: `false` when `dropped` had no room for all of it.
+    private static func addDropped(of batch: BatchMark, to entry: inout Entry) -> Bool {
+        var isRoomLeft = true
+        for run in batch.dropped.flatMap({ entry.seen.missing(in: $0) }) where entry.dropped.insert(run) == .full {
+            isRoomLeft = false
+            break
+        }
         for run in batch.dropped where entry.seen.insert(run) == .full { break }
+        return isRoomLeft
     }
 
     /// - Returns: `false` when the gateway left so many holes that no more can be remembered.
@@ -175,6 +185,17 @@ final class LogSequences {
             metadata: [
                 "gateway": "\(key.gateway)", "epoch": "\(key.epoch.text)",
                 "holes_max": "\(IntervalSet.intervalCountMaxDefault)",
+            ])
+    }
+
+    /// Once for each outbox, until the cache starts anew.
+    private func nameLost(_ key: Key) {
+        guard namedLost.insert(key).inserted else { return }
+        logger.warning(
+            "a gateway declared more separate losses than are remembered; further ones close their gaps, but device gaps does not count them as lost, and trace calls them gone",
+            metadata: [
+                "gateway": "\(key.gateway)", "epoch": "\(key.epoch.text)",
+                "losses_max": "\(IntervalSet.intervalCountMaxDefault)",
             ])
     }
 

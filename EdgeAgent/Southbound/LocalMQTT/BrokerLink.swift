@@ -63,6 +63,9 @@ final class BrokerLink {
     var flights = Flights()
     /// Of the current connection: what one refusal takes with it.
     var series: UInt64 = 0
+    /// Messages of this series were refused: what was read behind them is neither noted as kept nor acknowledged, because
+    /// the broker hears, and `repeats` counts, from the oldest on.
+    private var isSeriesRefused = false
 
     // What is read at the moment.
     var readings: [Reading] = []
@@ -114,6 +117,7 @@ final class BrokerLink {
         awaitFlights()
         if mailbox.isStopping { return }
         series += 1
+        isSeriesRefused = false
         forgetDelivery()
         defer { connectionOver() }
         guard let connection = try openSocket() else { return }
@@ -226,6 +230,7 @@ final class BrokerLink {
                 kept(flight, connection)
                 continue
             }
+            if flight.messages > 0 { isSeriesRefused = true }
             health.notReported(flight.devices)
             if flight.tellsLearned { learned.wereRefused() }
             if flight.messages > 0 || flight.readings > 0 { refusal = refusal ?? error }
@@ -234,8 +239,10 @@ final class BrokerLink {
     }
 
     private func kept(_ flight: Flights.Flight, _ connection: BrokerConnection?) {
-        repeats.kept(flight.messages)
-        connection?.session.acknowledgeOldest(flight.messages, now: clock.monotonic())
+        if !isSeriesRefused {
+            repeats.kept(flight.messages)
+            connection?.session.acknowledgeOldest(flight.messages, now: clock.monotonic())
+        }
         guard flight.readings > 0 || !flight.devices.isEmpty else { return }
         storeAccepted()
         mailbox.count { $0.readings += UInt64(flight.readings) }

@@ -34,7 +34,8 @@ struct RepeatFilter: Equatable {
     private var pending: [Pending] = []
     /// Kept, and the acknowledgement perhaps not heard by the broker; in order, every identifier once.
     private var kept: [Entry] = []
-    /// What the broker may repeat at the head of this connection, in order; empty once the prefix has ended.
+    /// What the broker may repeat at the head of this connection, in order; empty once the prefix has ended. Until then
+    /// nothing is added to `kept`, so this is always its end.
     private var repeatable: ArraySlice<Entry> = []
 
     /// - Parameter inflightMax: messages that the broker has under way at a time.
@@ -79,7 +80,7 @@ struct RepeatFilter: Equatable {
     mutating func acknowledgementsWritten() {
         // What the broker may still repeat here has no acknowledgement on this connection.
         guard kept.count > repeatable.count + writtenMax else { return }
-        kept = repeatable + kept.suffix(writtenMax)
+        kept = Array(kept.dropLast(repeatable.count).suffix(writtenMax)) + repeatable
     }
 
     /// A repeat has its place already.

@@ -40,9 +40,19 @@ final class ModbusLine {
     private var loggedTrouble: LineTrouble?
     private var sinkBackoff = Backoff(first: .milliseconds(200), most: .seconds(10))
     private var notBefore: MonotonicInstant?
-    /// Deliveries that the sink has not ended yet, oldest first: the units whose health they told. A line that is ahead of
-    /// the disk by so many reads no further.
-    private var handedOver: [[Int]] = []
+    /// What the sink has not ended yet.
+    private struct HandedOver {
+        /// The units whose health it tells.
+        let changed: [Int]
+        /// All of one device.
+        let readings: Int
+        let device: DeviceID?
+    }
+
+    /// Oldest first. A line that is ahead of the disk by so many reads no further.
+    private var handedOver: [HandedOver] = []
+    /// Readings that were refused and not logged yet: nobody repeats them.
+    private var lost: [DeviceID: Int] = [:]
     private static let handedOverMax = 64
 
     init(config: ModbusConfig, surroundings: Surroundings) {
@@ -258,29 +268,50 @@ final class ModbusLine {
                 device: units[index].config.device, answers: trouble.isEmpty, reason: trouble, time: time,
                 clock: quality)
         }
-        handedOver.append(changed)
+        handedOver.append(HandedOver(changed: changed, readings: readings.count, device: readings.first?.device))
         for index in changed { units[index].reported = units[index].trouble }
         let mailbox = mailbox
         sink.accept(Delivery(driver: config.name, readings: readings, health: health)) { mailbox.leave(ending: $0) }
         if handedOver.count >= Self.handedOverMax { sink.hurry() }
     }
 
-    /// What became of the deliveries that were handed over. What was not kept is read again, and told again.
+    /// What became of the deliveries that were handed over. Health that was not kept is told again; readings are lost, and
+    /// counted in the log: the registers are read again, but their values of that time are gone.
     private func lookAtEndings() {
+        var refusal: SinkError?
         for ending in mailbox.takeEndings() where !handedOver.isEmpty {
-            let changed = handedOver.removeFirst()
+            let delivery = handedOver.removeFirst()
             guard let ending else {
                 sinkBackoff.reset()
                 notBefore = nil
+                if refusal == nil { keepsAgain() }
                 continue
             }
-            for index in changed { units[index].reported = nil }
+            refusal = ending
+            for index in delivery.changed { units[index].reported = nil }
+            if let device = delivery.device { lost[device, default: 0] += delivery.readings }
             let now = clock.monotonic()
             // Several that are refused together are one refusal.
             if notBefore.map({ $0 <= now }) ?? true { notBefore = now + sinkBackoff.next(using: &random) }
-            guard case .log = warnings.occurred("sink", now: now) else { continue }
-            logger.warning("readings cannot be kept; reading stops until they can", metadata: ["reason": "\(ending)"])
         }
+        guard let refusal, case .log = warnings.occurred("sink", now: clock.monotonic()) else { return }
+        var facts = takeLost()
+        facts["reason"] = "\(refusal)"
+        logger.warning("readings cannot be kept; reading stops until they can", metadata: facts)
+    }
+
+    /// Says what was lost since the last warning.
+    private func keepsAgain() {
+        guard !lost.isEmpty else { return }
+        logger.warning("readings are kept again; others were lost until then", metadata: takeLost())
+    }
+
+    private func takeLost() -> Logger.Metadata {
+        defer { lost = [:] }
+        return [
+            "lost_readings": "\(lost.values.reduce(0, +))",
+            "devices": "\(lost.keys.map(\.text).sorted().joined(separator: " "))",
+        ]
     }
 
     private func say(_ trouble: LineTrouble) {

@@ -77,3 +77,25 @@ final class ManualClock: Sendable {
 }
 
 let silent = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
+/// Keeps the metadata of what is logged as a warning or worse.
+final class Warnings: LogHandler {
+    private let told = Mutex<[Logger.Metadata]>([])
+
+    var all: [Logger.Metadata] { told.withLock { $0 } }
+    var metadata: Logger.Metadata {
+        get { [:] }
+        set {}
+    }
+    var logLevel: Logger.Level {
+        get { .warning }
+        set {}
+    }
+
+    subscript(metadataKey _: String) -> Logger.Metadata.Value? {
+        get { nil }
+        set {}
+    }
+
+    func log(event: LogEvent) { told.withLock { $0.append(event.metadata ?? [:]) } }
+}

@@ -1,6 +1,7 @@
 import EventLog
 import Foundation
 import HubTestSupport
+import Logging
 import NIOCore
 import Primitives
 import SQLiteHubStore
@@ -131,6 +132,36 @@ extension SQLiteEventLogTests {
         #expect(declaring.eventsStored == 1)
         let heard = try await log.append(try batch([end + 14, end + 16]))
         #expect(heard.eventsStored == 1)
+        log.close()
+    }
+
+    @Test func lossesBeyondThoseThatAreRememberedAreToldOnceForEachOutbox() async throws {
+        let warnings = Warnings()
+        let log = try open(logger: Logger(label: "test") { _ in warnings })
+        let count = UInt64(IntervalSet.intervalCountMaxDefault)
+        let stamp = EventStamp(origin: EventChunkTests.gateway, partitionCount: 1)
+        // Every other one came, all between were lost.
+        for (runs, dropped) in [
+            ((0..<count).map { Run(start: 2 * $0 + 1, count: 1) }, []),
+            ([], (0..<count).map { Run(start: 2 * $0 + 2, count: 1) }),
+        ] as [([Run], [Run])] {
+            var builder = GroupBuilder(partitionCount: 1)
+            builder.appendEmptyBatch(
+                stamp,
+                batch: BatchMark(
+                    gateway: EventChunkTests.gateway.device, epoch: Epoch(value: 9), runs: runs, dropped: dropped,
+                    quarantined: []))
+            _ = try await log.append(builder.seal())
+        }
+        #expect(warnings.all.isEmpty)
+        for sequence in [2 * count + 1, 2 * count + 3] {
+            _ = try await log.append(try batch([sequence], dropped: [Run(start: sequence + 1, count: 1)]))
+        }
+        let told = try #require(warnings.all.first)
+        #expect(warnings.all.count == 1)
+        #expect(told["gateway"] == "\(EventChunkTests.gateway.device)" && told["epoch"] == "\(Epoch(value: 9).text)")
+        let book = try #require(try log.sequences(gateway: EventChunkTests.gateway.device).first)
+        #expect((book.gaps, book.lostCount) == ([], count))
         log.close()
     }
 

@@ -1,5 +1,6 @@
 import EventLog
 import Foundation
+import Logging
 import HubTestSupport
 import NIOCore
 import Primitives
@@ -14,7 +15,9 @@ import Testing
 
     init() throws { folder = try TemporaryFolder() }
 
-    func open(_ change: (inout SQLiteEventLog.Options) -> Void = { _ in }) throws -> SQLiteEventLog {
+    func open(
+        logger: Logger = silent, _ change: (inout SQLiteEventLog.Options) -> Void = { _ in }
+    ) throws -> SQLiteEventLog {
         var options = SQLiteEventLog.Options()
         options.partitionCount = 1
         options.reserveBytes = 0
@@ -22,7 +25,7 @@ import Testing
         change(&options)
         let clock = clock
         return try SQLiteEventLog(
-            path: folder.file("log.sqlite"), options: options, logger: silent, now: { clock.now })
+            path: folder.file("log.sqlite"), options: options, logger: logger, now: { clock.now })
     }
 
     func group(_ bodies: [String]) -> AppendGroup {

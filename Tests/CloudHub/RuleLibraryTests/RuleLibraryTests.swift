@@ -84,6 +84,25 @@ import Testing
         #expect(await refusal(Self.text + schedule + "time_zone = \"utc\"\n" + failing, version: "2") != nil)
     }
 
+    @Test func aZoneThatNobodyKnowsIsAProblemOfTheSetWithCasesOrWithout() async throws {
+        let clock = fixture.clock
+        let library = RuleLibrary(
+            store, clock: { clock.now },
+            zoneOffset: { _, _ in nil },
+            zoneProblem: { $0 == "Europe/Berlin" ? nil : "no such zone \($0)" })
+        let active = "active = [\"mon-fri 08:00-18:00\"]\n"
+        let second = Self.text.replacing("overheat", with: "second") + active + "time_zone = \"Europe/Atlantis\"\n"
+        for cases in ["", Self.caseText] {
+            let text = Self.text + active + "time_zone = \"Europe/Berlin\"\n" + second + cases
+            await #expect(throws: RuleLibraryError.refused(["rule[2].time_zone: no such zone Europe/Atlantis"])) {
+                try await library.publish(Array(text.utf8), version: "1")
+            }
+        }
+        #expect(try await library.published().isEmpty)
+        // Without a database of zones, none is known.
+        #expect(await refusal(second) != nil)
+    }
+
     @Test func aHubHoldsSoManyAndNotMore() async throws {
         let set = try await library.publish(Array(Self.text.utf8), version: "1").set
         let other = PublishedRuleSet(

@@ -49,6 +49,32 @@ import Trace
         fixture.log.close()
     }
 
+    @Test func aRecordThatCameAgainIsInTheLogThoughItsFirstBatchWasQuarantinedAsAWhole() async throws {
+        let refused = Batch(epoch: LogFixture.epoch, records: fixture.readings([2, 4, 6]), dropped: [])
+        let whole = QuarantinedRecord(
+            gateway: fixture.gateway, epoch: LogFixture.epoch, sequence: 2,
+            code: QuarantineCode.tooManyGaps.rawValue, reason: "too many holes", body: refused.encoded())
+        // The mark of the quarantined batch counts 2 as seen; 4 and 6 are in the batch's body alone.
+        try await fixture.append(fixture.readings([1]), quarantined: [whole])
+        for sequence in [UInt64(4), 6] {
+            guard case .quarantined = try await trace(sequence).standing else {
+                Issue.record("\(sequence) is in the quarantine only")
+                continue
+            }
+        }
+        try await fixture.append(fixture.readings([4]))
+        guard case .inLog(let place) = try await trace(4).standing else {
+            Issue.record("4 came again")
+            return
+        }
+        #expect(place.offset == 1)
+        guard case .quarantined = try await trace(6).standing else {
+            Issue.record("6 did not come again")
+            return
+        }
+        fixture.log.close()
+    }
+
     @Test func anOldRecordIsFoundBehindManyStrides() async throws {
         for number in UInt64(0)..<250 { try await fixture.append(fixture.readings([number * 2 + 1, number * 2 + 2])) }
         for (sequence, offset) in [(UInt64(1), Int64(0)), (2, 0), (201, 100), (499, 249), (500, 249)] {

@@ -158,6 +158,27 @@ import Testing
         #expect(sink.values("n") == ["1", "2", "3", "4", "5"])
     }
 
+    /// It gave nothing to keep, and still waits for its turn: the one before it is not kept.
+    @Test func aMessageThatCannotBeReadBehindARefusedOneHidesNothing() throws {
+        let broker = try LocalBroker()
+        let sink = RecordingSink()
+        sink.set(.hold)
+        let driver = try started(try config(broker.port), sink)
+        defer { driver.stop() }
+        try connected(driver)
+        try broker.publish("plant/t-1/state", #"{"n":1}"#)
+        try waitUntil("it was handed over") { sink.heldReadings.count == 1 }
+        try broker.publish("plant/t-1/state", #"{"n":"#)
+        try waitUntil("it was looked at") { driver.counters.refused == 1 }
+        sink.set(.refuse)
+        try waitUntil("the connection was dropped") { driver.counters.connections >= 2 }
+        sink.set(.keep)
+        try broker.publish("plant/t-1/state", #"{"n":2}"#)
+        try waitUntil("the next one came") { sink.values("n").contains("2") }
+        #expect(sink.values("n") == ["1", "2"])
+        #expect(driver.counters.repeats == 0)
+    }
+
     @Test func aBrokerThatWaitsForAcknowledgementsIsNotLeftWaitingForTheInterval() throws {
         let broker = try LocalBroker(settings: ["allow_anonymous true", "max_inflight_messages 5"])
         let sink = RecordingSink()

@@ -142,6 +142,24 @@ import Testing
         #expect(said({ filter.isRepeat(packetID: 1, digest: 10, isMarked: true) }))
     }
 
+    @Test func whatIsForgottenIsTheOldestAndTheRestStaysInOrderEveryIdentifierOnce() {
+        var filter = RepeatFilter()
+        filter.connected(sessionPresent: false)
+        for id in UInt16(1)...100 { _ = filter.isRepeat(packetID: id, digest: 1, isMarked: true) }
+        filter.kept(100)
+        filter.connected(sessionPresent: true)
+        #expect(said({ filter.isRepeat(packetID: 50, digest: 1, isMarked: true) }))
+        filter.kept(1)
+        filter.acknowledgementsWritten()
+        let first = UInt16(51 - RepeatFilter.writtenMax)
+        #expect(filter.mark.count == 3 + 4 * (first...100).count, "one after the other, each once")
+        var next = RepeatFilter(mark: filter.mark)
+        next.connected(sessionPresent: true)
+        let repeats = (first...100).map { next.isRepeat(packetID: $0, digest: 1, isMarked: true) }
+        #expect(repeats.allSatisfy { $0 })
+        #expect((51...100).allSatisfy { filter.isRepeat(packetID: $0, digest: 1, isMarked: true) })
+    }
+
     @Test func aMarkHasALimitAndABrokenOneIsNone() {
         var filter = RepeatFilter()
         for index in 0..<3000 { _ = filter.isRepeat(packetID: UInt16(index), digest: 1, isMarked: true) }

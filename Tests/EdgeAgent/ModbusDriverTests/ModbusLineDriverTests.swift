@@ -195,6 +195,32 @@ import Testing
         #expect(sink.lastHealth(of: "meter-1")?.answers == true, "health that was refused is said again")
     }
 
+    /// One refusal takes all that is on its way: the log says how much, and of which device.
+    @Test func whatARefusalTakesIsCounted() throws {
+        let folder = try TemporaryFolder("modbus")
+        let meter = try meter(folder)
+        defer { meter.stop() }
+        let sink = RecordingSink()
+        let log = LogBook()
+        sink.set(.hold)
+        let driver = try started(config(folder.file("meter"), [try unit("meter-1", id: 1)]), sink, log)
+        defer { driver.stop() }
+        // Then it reads no further: all of this is refused.
+        try waitUntil("the line is as far ahead as it may be", seconds: 60) { sink.hurries > 0 }
+        let held = sink.heldReadings.count
+        #expect(held > 6)
+        sink.set(.refuse)
+        sink.set(.keep)
+        try waitUntil("readings come") { !sink.readings.isEmpty }
+        try waitUntil("all are counted") { lost(log) >= held }
+        #expect(log.text.contains("devices=meter-1"))
+    }
+
+    private func lost(_ log: LogBook) -> Int {
+        log.text.split(whereSeparator: \.isWhitespace).filter { $0.hasPrefix("lost_readings=") }
+            .compactMap { Int($0.dropFirst("lost_readings=".count)) }.reduce(0, +)
+    }
+
     // MARK: Writes
 
     private func setRelay(_ name: String, _ value: Int, within: Duration = .seconds(10)) throws -> DeviceCommand {

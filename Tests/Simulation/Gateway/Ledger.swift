@@ -17,6 +17,8 @@ final class Ledger: @unchecked Sendable {
     let gateway: DeviceID
     private let mayDrop: Bool
     private let timeToLive: Duration?
+    /// The disk below the hub's log is away: then nobody can read it, and only then.
+    private let isHubCut: () -> Bool
     private var epoch: Epoch?
     /// Acknowledged to the sensor.
     private var accepted: [UInt64: Accepted] = [:]
@@ -35,11 +37,14 @@ final class Ledger: @unchecked Sendable {
     /// Put on their way again after a replay was asked for: they come in their own time.
     private var replayed: Set<UInt64> = []
 
-    init(_ world: World, gateway: DeviceID, mayDrop: Bool, timeToLive: Duration?) {
+    init(
+        _ world: World, gateway: DeviceID, mayDrop: Bool, timeToLive: Duration?, isHubCut: @escaping () -> Bool
+    ) {
         self.world = world
         self.gateway = gateway
         self.mayDrop = mayDrop
         self.timeToLive = timeToLive
+        self.isHubCut = isHubCut
     }
 
     var acceptedCount: Int { accepted.count }
@@ -142,8 +147,9 @@ final class Ledger: @unchecked Sendable {
 
     /// At the end, when everything has arrived.
     func check(atEndOf log: any EventLog) {
-        guard let found = hubRecords(log), let epoch else { return }
-        let books = (try? log.sequences(gateway: gateway)) ?? []
+        guard let found = hubRecords(log) else { return }
+        guard let epoch else { return fail("never opened its outbox") }
+        guard let books = try? log.sequences(gateway: gateway) else { return unreadable() }
         let book = books.first { $0.epoch == epoch }
         for (sequence, one) in accepted.sorted(by: { $0.key < $1.key }) {
             guard let there = found[sequence] else {
@@ -172,7 +178,8 @@ final class Ledger: @unchecked Sendable {
     /// Of one sensor and lane records came in their order: only a live reading may have passed one of the backlog.
     private func checkOrder(_ log: any EventLog) {
         var last: [String: UInt64] = [:]
-        for (sequence, record) in inHubOrder(log) ?? [] where !replayed.contains(sequence) {
+        guard let all = inHubOrder(log) else { return unreadable() }
+        for (sequence, record) in all where !replayed.contains(sequence) {
             let lane = if case .fault = record { "faults" } else { "readings" }
             let key = "\(record.device) \(lane)"
             let before = last[key] ?? 0
@@ -210,9 +217,16 @@ final class Ledger: @unchecked Sendable {
         }
     }
 
-    /// By sequence. `nil` when the log cannot be read, or holds something twice.
+    private func unreadable() {
+        if !isHubCut() { fail("cannot be checked: the hub's log cannot be read") }
+    }
+
+    /// By sequence. `nil` when the log cannot be read, or holds something twice; both are said.
     private func hubRecords(_ log: any EventLog) -> [UInt64: Record]? {
-        guard let all = inHubOrder(log) else { return nil }
+        guard let all = inHubOrder(log) else {
+            unreadable()
+            return nil
+        }
         var found: [UInt64: Record] = [:]
         for (sequence, record) in all {
             if found.updateValue(record, forKey: sequence) != nil {

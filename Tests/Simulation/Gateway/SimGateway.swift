@@ -70,7 +70,9 @@ final class SimGateway: GatewaySide, @unchecked Sendable {
         self.folder = folder
         self.traits = traits
         network = SimNetwork(world, hub)
-        ledger = Ledger(world, gateway: name, mayDrop: traits.quotaBytes < 1 << 20, timeToLive: traits.timeToLive)
+        ledger = Ledger(
+            world, gateway: name, mayDrop: traits.quotaBytes < 1 << 20, timeToLive: traits.timeToLive,
+            isHubCut: { hub.isDiskCut })
         disk = simulated_disk_make(folder, world.random.next())
         isDisciplined = traits.isDisciplined
         temperatures = sensors.map { _ in 20 }

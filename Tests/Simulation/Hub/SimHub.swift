@@ -59,6 +59,7 @@ package final class SimHub: HubSide, @unchecked Sendable {
     }
 
     package var isUp: Bool { process != nil }
+    package var isDiskCut: Bool { simulated_disk_is_cut(disk) != 0 }
     package var log: (any EventLog)? { process?.log }
     package var repeatsDropped: Int { Int(process?.log.counters.repeatsDropped ?? 0) }
     package var wall: WallInstant { world.trueTime }
@@ -165,7 +166,7 @@ package final class SimHub: HubSide, @unchecked Sendable {
 
     /// The power may have failed in the middle of a write.
     private func checkPower() {
-        guard simulated_disk_is_cut(disk) != 0, isPowered else { return }
+        guard isDiskCut, isPowered else { return }
         world.count(.hubPowerCutInCommit)
         world.note("hub", "lost power in the middle")
         lostPower()

@@ -6,6 +6,8 @@ package protocol HubSide: AnyObject {
     var isUp: Bool { get }
     /// The machine does.
     var isPowered: Bool { get }
+    /// The power has gone from its disk, though the process may not have noticed yet.
+    var isDiskCut: Bool { get }
     var wall: WallInstant { get }
     func accept(_ wire: Wire) -> (any ServerEnd)?
 }
