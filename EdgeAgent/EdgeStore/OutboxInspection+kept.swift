@@ -6,10 +6,6 @@ extension OutboxInspection {
     /// - Throws: `.cannotOpen`, `.damaged`, `.busy`.
     public static func kept(_ key: String, path: String) throws(OutboxError) -> [UInt8]? {
         let connection = try SQLiteConnection(path: path, mode: .readOnly)
-        var bytes: [UInt8]?
-        try connection.run("SELECT bytes FROM kept WHERE key = ?", [.text(key)], doing: "read kept state") {
-            bytes = $0.blob(0)
-        }
-        return bytes
+        return try OutboxTables.kept(key, connection)
     }
 }

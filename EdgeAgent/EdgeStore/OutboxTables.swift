@@ -27,6 +27,24 @@ enum OutboxTables {
         return receipts
     }
 
+    static func kept(_ key: String, _ connection: SQLiteConnection) throws(OutboxError) -> [UInt8]? {
+        var bytes: [UInt8]?
+        try connection.run("SELECT bytes FROM kept WHERE key = ?", [.text(key)], doing: "read kept state") {
+            bytes = $0.blob(0)
+        }
+        return bytes
+    }
+
+    /// - Parameter bytes: `nil` forgets the key.
+    static func keep(_ key: String, _ bytes: [UInt8]?, _ connection: SQLiteConnection) throws(OutboxError) {
+        guard let bytes else {
+            return try connection.run("DELETE FROM kept WHERE key = ?", [.text(key)], doing: "forget kept state")
+        }
+        try connection.run(
+            "INSERT INTO kept(key, bytes) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET bytes = excluded.bytes",
+            [.text(key), .blob(bytes)], doing: "keep state")
+    }
+
     /// Notes a dropped run, joined with its neighbours. A neighbour that is on its way to the hub grows by this, so
     /// that its acknowledgement no longer matches it and the whole is declared again, which the hub takes twice.
     static func declare(_ run: Run, _ connection: SQLiteConnection) throws(OutboxError) {

@@ -64,6 +64,30 @@ struct DiskWatch {
     mutating func isClosed(because error: OutboxError, now: MonotonicInstant) { closed = (error, now) }
 }
 
+/// What commits that were refused would have replaced: a disk may keep such a commit all the same.
+struct RefusedCommits {
+    /// What was confirmed last, by key; `nil` where there was nothing. No larger than table `kept`, and empty while the
+    /// disk works.
+    private(set) var kept: [String: [UInt8]?] = [:]
+    /// Of the last one.
+    private(set) var reported: [SensorLoss] = []
+
+    /// Best effort: what cannot be read now stays as the disk has it.
+    mutating func note(_ commit: OutboxCommit, _ connection: SQLiteConnection) {
+        reported = commit.reported
+        for key in commit.kept.map(\.key) where kept.index(forKey: key) == nil {
+            do throws(OutboxError) { kept.updateValue(try OutboxTables.kept(key, connection), forKey: key) } catch {}
+        }
+    }
+
+    /// Where the file has something else than what was confirmed.
+    func differing(_ connection: SQLiteConnection) throws(OutboxError) -> [(key: String, bytes: [UInt8]?)] {
+        var found: [(key: String, bytes: [UInt8]?)] = []
+        for (key, bytes) in kept where try OutboxTables.kept(key, connection) != bytes { found.append((key, bytes)) }
+        return found
+    }
+}
+
 extension SQLiteOutbox {
     /// Every use of the contents goes through here: before it, a file that failed for long, or that lies elsewhere now, is
     /// opened again; after it, it is noted how it went.
@@ -181,14 +205,17 @@ extension SQLiteOutbox {
         found.oldestOrdinary = 0
         found.damaged = []
         let stored = found.state.nextSequence
-        if stored != next {
-            guard mayHaveLost || stored > next else {
+        let marks = try found.refused.differing(connection)
+        if stored != next || !marks.isEmpty {
+            guard mayHaveLost || stored >= next else {
                 throw OutboxError(.replaced, doing: "open it again", which: path)
             }
             var draft = Draft(found, now: clock.now(), limits: limits)
             try connection.transaction(doing: "settle what the disk kept") { () throws(OutboxError) in
                 // The last commit was refused, and is there all the same: who was refused comes again.
                 try draft.forget(from: next)
+                for mark in marks { try OutboxTables.keep(mark.key, mark.bytes, connection) }
+                if stored > next { for loss in found.refused.reported { try LossTable.add(loss, connection) } }
                 // Confirmed, and not there any more: the numbers are not given again, and the hub is told.
                 if stored < next { try OutboxTables.declare(Run(start: stored, count: next - stored), connection) }
                 draft.state.nextSequence = next
@@ -196,6 +223,7 @@ extension SQLiteOutbox {
             }
             draft.take(into: &found)
         }
+        found.refused = RefusedCommits()
         contents = found
     }
 }

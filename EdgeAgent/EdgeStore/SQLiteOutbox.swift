@@ -34,6 +34,8 @@ public final class SQLiteOutbox: OutboxStore {
         /// The file or its log may give space back: something was written or deleted since that was last tried.
         var mayShrink = true
         var disk = DiskWatch()
+        /// Since the last commit that was confirmed.
+        var refused = RefusedCommits()
     }
 
     /// Where this run began.
@@ -136,11 +138,7 @@ public final class SQLiteOutbox: OutboxStore {
 
     public func kept(_ key: String) throws(OutboxError) -> [UInt8]? {
         try use { (contents: inout Contents) throws(OutboxError) in
-            var bytes: [UInt8]?
-            try contents.connection.run(
-                "SELECT bytes FROM kept WHERE key = ?", [.text(key)], doing: "read kept state"
-            ) { bytes = $0.blob(0) }
-            return bytes
+            try OutboxTables.kept(key, contents.connection)
         }
     }
 
@@ -154,12 +152,25 @@ public final class SQLiteOutbox: OutboxStore {
             }
             let rows = chunks.map { EncodedRow($0, contents.codec) }
             do throws(OutboxError) {
-                return try insert(commit, rows, &contents, doing: doing)
+                let dropped = try insertWithRoom(commit, rows, &contents, doing: doing)
+                contents.refused = RefusedCommits()
+                return dropped
             } catch {
-                // What was acknowledged lies in the log and in free pages: enough room for new records, perhaps.
-                guard error.problem == .full, Self.shrink(&contents) else { throw error }
-                return try insert(commit, rows, &contents, doing: doing)
+                contents.refused.note(commit, contents.connection)
+                throw error
             }
+        }
+    }
+
+    private func insertWithRoom(
+        _ commit: OutboxCommit, _ rows: [EncodedRow], _ contents: inout Contents, doing: String
+    ) throws(OutboxError) -> [Run] {
+        do throws(OutboxError) {
+            return try insert(commit, rows, &contents, doing: doing)
+        } catch {
+            // What was acknowledged lies in the log and in free pages: enough room for new records, perhaps.
+            guard error.problem == .full, Self.shrink(&contents) else { throw error }
+            return try insert(commit, rows, &contents, doing: doing)
         }
     }
 
@@ -188,11 +199,7 @@ public final class SQLiteOutbox: OutboxStore {
             let refused = try draft.makeRoom(room + spare, incoming: rows)
             for row in rows where !refused.contains(row.chunk.first) { try draft.insert(row) }
             for loss in commit.reported { try LossTable.reported(loss, draft.connection) }
-            for kept in commit.kept {
-                try draft.connection.run(
-                    "INSERT INTO kept(key, bytes) VALUES(?, ?) ON CONFLICT(key) DO UPDATE SET bytes = excluded.bytes",
-                    [.text(kept.key), .blob(kept.bytes)], doing: "keep state")
-            }
+            for kept in commit.kept { try OutboxTables.keep(kept.key, kept.bytes, draft.connection) }
             draft.state.nextSequence += UInt64(commit.records.count)
             draft.state.lastWallTime = commit.lastWallTime(after: draft.state.lastWallTime)
             draft.writes.payloadBytes += UInt64(rows.reduce(0) { $0 + $1.chunk.fragments.count })

@@ -61,6 +61,35 @@ import Testing
         #expect(try store.status().undeclaredCount == 0)
     }
 
+    /// A mark that says of a message that it is kept would let its repetition be dropped.
+    @Test func marksOfACommitThatWasRefusedAreAsBefore() throws {
+        let loss = SensorLoss(sensor: SensorName(device: "d", metric: "m"), reason: .dropped, count: 3)
+        let before = [KeptState(key: "mark", bytes: [1])]
+        _ = try store.append(commit(readings(from: 10, count: 1), kept: before))
+        try store.contents.withLock { try LossTable.add(loss, $0.connection) }
+        let next = commit(
+            readings(from: 11, count: 2),
+            kept: [KeptState(key: "mark", bytes: [2]), KeptState(key: "new", bytes: [3])], reported: [loss])
+        try store.contents.withLock { try $0.connection.execute("PRAGMA query_only = ON", doing: "test") }
+        #expect(throws: OutboxError.self) { try store.append(next) }
+        let refused = try store.contents.withLock {
+            try $0.connection.execute("PRAGMA query_only = OFF", doing: "test")
+            return $0.refused
+        }
+        // The disk has kept it all the same.
+        _ = try store.append(next)
+        #expect(try store.kept("mark") == [2] && store.losses() == [])
+        fail {
+            $0.state.nextSequence = 11
+            $0.refused = refused
+        }
+        #expect(try store.kept("mark") == [1])
+        #expect(try store.kept("new") == nil)
+        #expect(try store.losses() == [loss])
+        _ = try store.append(next)
+        #expect(try store.kept("mark") == [2] && store.kept("new") == [3] && store.losses() == [])
+    }
+
     /// The disk has forgotten what it had confirmed: the numbers are not given twice, and the hub is told.
     @Test func aCommitThatTheDiskForgotIsDeclaredAndItsNumbersAreNotGivenAgain() throws {
         fail { $0.state.nextSequence = 15 }
