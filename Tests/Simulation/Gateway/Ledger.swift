@@ -9,9 +9,14 @@ final class Ledger: @unchecked Sendable {
     private struct Accepted {
         let record: Record
         let at: Int64
+        /// When it was, by a clock that is never wrong.
+        let trueTime: WallInstant
         /// Of refused ones nobody knows which of several tries it is that lies there.
         var others: [Record] = []
     }
+
+    /// What a time may be off that is said to be synchronised.
+    private static let timeErrorMax = Duration.seconds(2)
 
     private let world: World
     let gateway: DeviceID
@@ -75,7 +80,7 @@ final class Ledger: @unchecked Sendable {
     func appended(_ commit: OutboxCommit, dropped: [Run]) {
         for one in commit.records {
             if one.sequence != next || accepted[one.sequence] != nil { fail("gave \(one.sequence) out twice") }
-            accepted[one.sequence] = Accepted(record: one.record, at: world.now)
+            accepted[one.sequence] = Accepted(record: one.record, at: world.now, trueTime: world.trueTime)
             next = one.sequence + 1
             if case .fault(let fault) = one.record {
                 world.count(fault.state == .raised ? .faultRaised : .faultCleared)
@@ -88,7 +93,8 @@ final class Ledger: @unchecked Sendable {
 
     func refused(_ commit: OutboxCommit) {
         for one in commit.records {
-            doubtful[one.sequence, default: []].append(Accepted(record: one.record, at: world.now))
+            doubtful[one.sequence, default: []].append(
+                Accepted(record: one.record, at: world.now, trueTime: world.trueTime))
         }
         isDropInDoubt = true
     }
@@ -159,6 +165,7 @@ final class Ledger: @unchecked Sendable {
             if !([one.record] + one.others).contains(where: { Self.isSame(there, $0) }) {
                 return fail("kept another \(sequence) than the hub has")
             }
+            checkTime(there, sequence, one)
         }
         for sequence in found.keys.sorted() where accepted[sequence] == nil {
             return fail("never kept \(sequence), which the hub has")
@@ -173,6 +180,18 @@ final class Ledger: @unchecked Sendable {
         if let gaps = book?.gaps, !gaps.isEmpty { fail("has gaps at the hub: \(gaps)") }
         checkFaults(found)
         checkOrder(log)
+    }
+
+    /// Whoever says that the clock was right has to be right. Of several tries nobody knows when the one that lies there was.
+    private func checkTime(_ there: Record, _ sequence: UInt64, _ one: Accepted) {
+        let clock =
+            switch there {
+            case .reading(let reading): reading.clock
+            case .fault(let fault): fault.clock
+            }
+        guard clock == .synchronised, one.others.isEmpty else { return }
+        let off = there.time < one.trueTime ? one.trueTime - there.time : there.time - one.trueTime
+        if off > Self.timeErrorMax { fail("says \(there.time) of \(sequence), which was at \(one.trueTime)") }
     }
 
     /// Of one sensor and lane records came in their order: only a live reading may have passed one of the backlog.
