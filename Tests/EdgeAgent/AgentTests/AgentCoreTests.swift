@@ -113,7 +113,9 @@ import Timekeeping
     }
 
     private func cold() throws -> EdgeRule {
-        EdgeRule(rule: try Rule(name: "cold", metric: "temperature", condition: .below(0)))
+        EdgeRule(
+            rule: try Rule(name: "cold", metric: "temperature", condition: .below(0)),
+            whenRaised: [.write(device: nil, register: "relay", value: .boolean(true))])
     }
 
     /// How a change of rules ended.
@@ -159,6 +161,7 @@ import Timekeeping
         bench.core.replaceRules(swap([try cold()], end))
         try waitUntil("the change waits for the disk") { bench.store.heldCount == 1 }
         try bench.hand(2, "-5")
+        try waitUntil("it went through the new rule") { bench.actions.count == 2 }
         bench.store.letGo(refused: 1)
         try waitUntil("all of it is refused") { end.count == 1 && bench.refused == [2] }
         #expect(!end.isGood && bench.store.kept("rules/set") == nil)
