@@ -9,6 +9,6 @@ struct RuleSwap: Sendable {
     let origin: String
     /// Kept in the transaction that keeps what follows from the change.
     let kept: [KeptState]
-    /// Called once, on the core's thread; not at all when the agent stops first.
+    /// Called once, on the core's thread; not at all when the agent stops first or another change comes before it.
     let done: @Sendable (SinkError?) -> Void
 }
