@@ -156,7 +156,7 @@ extension SQLiteOutbox {
     private func giveBack(_ contents: Contents) throws(OutboxError) {
         let free = try contents.connection.number("PRAGMA freelist_count")
         guard free > 1024, free > (try contents.connection.number("PRAGMA page_count")) / 4 else { return }
-        try contents.connection.run("PRAGMA incremental_vacuum(\(free / 2))", doing: "give space back")
+        try contents.connection.execute("PRAGMA incremental_vacuum(\(free / 2))", doing: "give space back")
     }
 
     public func losses() throws(OutboxError) -> [SensorLoss] {
